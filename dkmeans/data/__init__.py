@@ -1,0 +1,1 @@
+"""Opening data as row blocks, and writing labels."""

@@ -1,0 +1,146 @@
+"""Rows of a table as a sequence of blocks, in memory or as a dask array."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+from typing import Any
+
+import dask.array as da
+import numpy as np
+
+from dkmeans._typing import AnyArray
+from dkmeans.errors import DataError
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Row blocks of X, with their weights where there are any.
+
+    Parameters
+    ----------
+    X : the blocks themselves, or a dask array of one column chunk.
+    weights : likewise, each block (rows,) or (rows, 1); None for unit weights.
+    sizes : rows of each block, or None where only a read can tell.
+    """
+
+    X: tuple[AnyArray, ...] | da.Array
+    weights: tuple[AnyArray, ...] | da.Array | None
+    sizes: tuple[int, ...] | None
+    n_features: int
+    dtype: np.dtype[Any]
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the blocks are arrays of this process."""
+        return isinstance(self.X, tuple)
+
+    @property
+    def count(self) -> int:
+        """Number of blocks."""
+        return len(self.X) if isinstance(self.X, tuple) else int(self.X.numblocks[0])
+
+    @property
+    def n_rows(self) -> int | None:
+        """Number of rows, where known."""
+        return None if self.sizes is None else sum(self.sizes)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return self.n_features * self.dtype.itemsize
+
+    @property
+    def offsets(self) -> tuple[int, ...] | None:
+        """Global index of the first row of each block."""
+        if self.sizes is None:
+            return None
+        return tuple(accumulate(self.sizes, initial=0))[:-1]
+
+    def with_sizes(self, sizes: Sequence[int]) -> Blocks:
+        """The same blocks, once a read has told their sizes."""
+        if isinstance(self.X, tuple) or self.sizes is not None:
+            return self
+        known = tuple(int(s) for s in sizes)
+        X, weights = _with_rows(self.X, known), self.weights
+        if isinstance(weights, da.Array):
+            weights = _with_rows(weights, known)
+        return replace(self, X=X, weights=weights, sizes=known)
+
+
+def _with_rows(array: da.Array, sizes: tuple[int, ...]) -> da.Array:
+    chunks = (sizes, *array.chunks[1:])
+    return da.Array(array.dask, array.name, chunks, dtype=array.dtype, meta=array._meta)
+
+
+def group(units: Sequence[int], target: int) -> tuple[int, ...]:
+    """Join neighbouring units of rows into blocks of about ``target`` rows, splitting none."""
+    sizes: list[int] = []
+    current = 0
+    for unit in units:
+        if current and current + unit > target:
+            sizes.append(current)
+            current = 0
+        current += unit
+    return (*sizes, current) if current or not sizes else tuple(sizes)
+
+
+def cut(n_rows: int, target: int) -> tuple[int, ...]:
+    """Cut ``n_rows`` into blocks of ``target`` rows and a last one of what remains."""
+    target = max(1, target)
+    whole, rest = divmod(n_rows, target)
+    return (target,) * whole + ((rest,) if rest or not whole else ())
+
+
+def from_array(X: AnyArray, weights: AnyArray | None, target_rows: int) -> Blocks:
+    """Blocks that are views of an array in memory."""
+    sizes = cut(len(X), target_rows)
+    starts = tuple(accumulate(sizes, initial=0))
+    spans = list(pairwise(starts))
+    return Blocks(
+        tuple(X[a:b] for a, b in spans),
+        None if weights is None else tuple(weights[a:b] for a, b in spans),
+        sizes,
+        X.shape[1],
+        X.dtype,
+    )
+
+
+def from_dask(X: da.Array, weights: Any | None) -> Blocks:
+    """Blocks of a dask array of one column chunk, with weights aligned to it."""
+    known = not any(np.isnan(X.chunks[0]))
+    sizes = tuple(int(s) for s in X.chunks[0]) if known else None
+    if weights is not None:
+        weights = _aligned(weights, X, sizes)
+    return Blocks(X, weights, sizes, X.shape[1], X.dtype)
+
+
+def _aligned(weights: Any, X: da.Array, sizes: tuple[int, ...] | None) -> da.Array:
+    """Weights as a dask array (rows, 1) with the row chunks of X."""
+    if hasattr(weights, "to_dask_array"):
+        weights = weights.to_dask_array()
+    if not isinstance(weights, da.Array):
+        weights = np.asarray(weights, dtype=np.float64)
+        if sizes is None:
+            raise DataError(
+                "sample_weight is an array in memory but the rows of X are not known before it is"
+                " read; pass sample_weight as a dask array with the chunks of X, or call"
+                " X.compute_chunk_sizes() first"
+            )
+    if weights.ndim != 1:
+        raise DataError(f"sample_weight must be 1D, got an array of {weights.ndim} dimensions")
+    if sizes is None:
+        if weights.numblocks[0] != X.numblocks[0]:
+            raise DataError(
+                f"sample_weight has {weights.numblocks[0]} blocks, X has {X.numblocks[0]}; where"
+                " sizes are unknown they must be chunked alike"
+            )
+    else:
+        if weights.shape[0] != sum(sizes):
+            raise DataError(f"sample_weight.shape == {weights.shape}, expected ({sum(sizes)},)")
+        if isinstance(weights, da.Array):
+            weights = weights.rechunk((sizes,))
+        else:
+            weights = da.from_array(weights, chunks=(sizes,))
+    return weights.astype(np.float64)[:, None]

@@ -1,0 +1,114 @@
+"""What every kind of input becomes: a table of rows that is not in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+
+from dkmeans._typing import AnyArray
+from dkmeans.data import blocks as _blocks
+from dkmeans.data.blocks import Blocks
+from dkmeans.errors import DataError, SourceError
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table of numbers that is not in memory.
+
+    Parameters
+    ----------
+    kind : "dask", "zarr" or "parquet".
+    where : path, URI or description, for people.
+    units : rows of each piece that is read whole (a Zarr chunk or shard, a Parquet row group, a
+        dask chunk), or None where only a read can tell.
+    names : names of the columns, where they have any.
+    read : builds the dask array whose row chunks are the given sizes, each made of whole units.
+    stored_bytes : size on disk, where known.
+    """
+
+    kind: str
+    where: str
+    units: tuple[int, ...] | None
+    n_features: int
+    dtype: np.dtype[Any]
+    names: tuple[str, ...] | None
+    read: Callable[[tuple[int, ...] | None], da.Array]
+    stored_bytes: int | None = None
+    distributed: bool = True
+
+    @property
+    def n_rows(self) -> int | None:
+        """Number of rows, where known without reading."""
+        return None if self.units is None else sum(self.units)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row in memory."""
+        return self.n_features * self.dtype.itemsize
+
+    def sizes(self, target_rows: int) -> tuple[int, ...] | None:
+        """Rows of each block when units are joined toward ``target_rows``."""
+        return None if self.units is None else _blocks.group(self.units, target_rows)
+
+    def blocks(self, target_rows: int, sample_weight: Any | None = None) -> Blocks:
+        """The rows as blocks of about ``target_rows``."""
+        return _blocks.from_dask(self.read(self.sizes(target_rows)), sample_weight)
+
+
+def check_table(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:
+    """Raise a DataError unless this is the shape and type of a table of real numbers."""
+    if len(shape) != 2:
+        hint = (
+            "Reshape your data either using array.reshape(-1, 1) if your data has a single feature"
+            " or array.reshape(1, -1) if it contains a single sample."
+            if len(shape) == 1
+            else "Give each row its own line, such as array.reshape(-1, n_features)."
+        )
+        raise DataError(f"Expected 2D array, got {len(shape)}D array instead in {where}. {hint}")
+    if np.issubdtype(dtype, np.complexfloating):
+        raise DataError(f"Complex data not supported: {where} has dtype {dtype}")
+    if dtype.kind not in "fiub":
+        raise DataError(f"Expected numbers in {where}, got dtype {dtype}; select numeric columns")
+    if shape[1] == 0:
+        raise DataError(f"Found array with 0 feature(s) (shape={shape}) in {where}")
+
+
+def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Type in which blocks are handed to the kernels: their own wherever these can read it."""
+    native = dtype.newbyteorder("=")
+    if native.kind == "b":
+        return np.dtype(np.uint8)
+    if native.kind == "f" and native.itemsize not in (4, 8):
+        return np.dtype(np.float32 if native.itemsize < 4 else np.float64)
+    return native
+
+
+def from_reader(reader: Any, sizes: tuple[int, ...] | None) -> da.Array:
+    """Dask array over an object with ``shape``, ``dtype`` and ``__getitem__``, a task a block."""
+    assert sizes is not None
+    chunks = (sizes, (reader.shape[1],))
+    meta = np.empty((0, 0), dtype=reader.dtype)
+    array: da.Array = da.from_array(
+        reader, chunks=chunks, name=False, asarray=False, inline_array=True, meta=meta
+    )
+    return array
+
+
+def pick_columns(wanted: Sequence[str], available: Sequence[Any], where: str) -> list[str]:
+    """The wanted columns as a list, or a SourceError that names what is missing."""
+    missing = [c for c in wanted if c not in available]
+    if missing:
+        have = ", ".join(str(c) for c in list(available)[:20])
+        raise SourceError(f"no column {missing[0]!r} in {where}; it has {have}")
+    return list(wanted)
+
+
+def kernel_view(X: AnyArray) -> AnyArray:
+    """A block as the kernels read it: C-contiguous and read-only, so that they compile once."""
+    view = np.ascontiguousarray(X, dtype=working_dtype(X.dtype)).view()
+    view.flags.writeable = False
+    return view

@@ -1,0 +1,113 @@
+"""Opening whatever X may be that is not in memory: dask, Zarr, Parquet, paths and URIs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import dask.array as da
+import numpy as np
+
+from dkmeans.data.source import Source, check_table, pick_columns, working_dtype
+from dkmeans.errors import DataError, DkmeansError, SourceError
+
+
+def is_in_memory(X: Any) -> bool:
+    """Whether X holds its values (NumPy, pandas, lists), rather than naming or deferring them."""
+    return not (
+        isinstance(X, str | os.PathLike)
+        or hasattr(X, "__dask_graph__")
+        or type(X).__module__.split(".")[0] == "zarr"
+    )
+
+
+def open_source(
+    X: Any,
+    *,
+    columns: Sequence[str] | None = None,
+    component: str | None = None,
+    storage_options: dict[str, Any] | None = None,
+) -> Source:
+    """Open X, which is not in memory; nothing but metadata is read.
+
+    Raises
+    ------
+    SourceError
+        A path that does not exist or is neither Zarr nor Parquet; a column that is not there.
+    DataError
+        A table that is not two-dimensional or does not hold real numbers.
+    """
+    if isinstance(X, str | os.PathLike):
+        return _open_path(os.fspath(X), columns, component, storage_options)
+    if type(X).__module__.split(".")[0] == "zarr":
+        from dkmeans.data.zarr_source import open_zarr
+
+        return open_zarr(X, columns, component)
+    if hasattr(X, "to_dask_array"):
+        return _open_frame(X, columns)
+    if isinstance(X, da.Array):
+        if columns is not None:
+            raise SourceError(
+                "columns= names columns, which a dask array has not; slice it instead"
+            )
+        return _open_dask(X, None)
+    raise SourceError(f"cannot read X of type {type(X).__name__}")
+
+
+def _open_path(
+    path: str,
+    columns: Sequence[str] | None,
+    component: str | None,
+    storage_options: dict[str, Any] | None,
+) -> Source:
+    from dkmeans.data.parquet_source import looks_like_parquet, open_parquet
+    from dkmeans.data.zarr_source import open_zarr
+
+    if "://" not in path:
+        path = os.path.abspath(path)
+        if not os.path.exists(path):
+            raise SourceError(f"no such file or folder: {path}")
+    try:
+        if component is None and looks_like_parquet(path, storage_options):
+            return open_parquet(path, columns, storage_options)
+        return open_zarr(path, columns, component, storage_options)
+    except DkmeansError:
+        raise
+    except ImportError as error:
+        raise SourceError(f'{error}; for s3:// pip install "dkmeans[s3]"') from error
+    except Exception as error:
+        raise SourceError(f"cannot open {path}: {error}") from error
+
+
+def _open_dask(X: da.Array, names: tuple[str, ...] | None) -> Source:
+    where = "a dask array" if names is None else "a dask DataFrame"
+    check_table(X.shape, X.dtype, where)
+    if X.numblocks[1] > 1:
+        X = X.rechunk({1: -1})
+    dtype = working_dtype(X.dtype)
+    if dtype != X.dtype:
+        X = X.astype(dtype)
+    known = not any(np.isnan(X.chunks[0]))
+    units = tuple(int(s) for s in X.chunks[0]) if known else None
+
+    def read(sizes: tuple[int, ...] | None) -> da.Array:
+        return X if sizes is None or sizes == units else X.rechunk((sizes, X.shape[1]))
+
+    return Source("dask", where, units, X.shape[1], dtype, names, read)
+
+
+def _open_frame(X: Any, columns: Sequence[str] | None) -> Source:
+    if X.ndim == 1:
+        raise DataError(
+            "Expected 2D array, got 1D array instead: X is a dask Series. Use X.to_frame()"
+        )
+    if columns is not None:
+        X = X[pick_columns(columns, X.columns, "the dask DataFrame")]
+    for name, dtype in X.dtypes.items():
+        if getattr(dtype, "kind", "O") not in "fiub":
+            raise DataError(
+                f"Expected numbers, but column {name!r} has dtype {dtype}; select numeric columns"
+            )
+    names = tuple(X.columns) if all(isinstance(c, str) for c in X.columns) else None
+    return _open_dask(X.to_dask_array(), names)

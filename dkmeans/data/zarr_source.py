@@ -1,0 +1,109 @@
+"""Zarr arrays as tables of rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dkmeans._typing import AnyArray
+from dkmeans.data.blocks import cut
+from dkmeans.data.source import Source, check_table, from_reader, pick_columns, working_dtype
+from dkmeans.errors import SourceError
+
+
+class ZarrRows:
+    """Rows of a Zarr array, some of its columns, in the type that the kernels read."""
+
+    def __init__(self, array: Any, where: str, picked: list[int] | None) -> None:
+        self.array, self.where, self.picked = array, where, picked
+        self.dtype = working_dtype(array.dtype)
+        self.ndim = 2
+        self.shape = (array.shape[0], array.shape[1] if picked is None else len(picked))
+
+    def __getitem__(self, key: tuple[slice, slice]) -> AnyArray:
+        rows = key[0]
+        try:
+            block = np.asarray(self.array[rows, :])
+        except Exception as error:
+            raise SourceError(
+                f"cannot read rows {rows.start} to {rows.stop} of {self.where}:"
+                f" {type(error).__name__}: {error}"
+            ) from error
+        if self.picked is not None:
+            block = block[:, self.picked]
+        return np.ascontiguousarray(block, dtype=self.dtype)
+
+
+def open_zarr(
+    X: Any,
+    columns: Sequence[str] | None = None,
+    component: str | None = None,
+    storage_options: dict[str, Any] | None = None,
+) -> Source:
+    """Open a ``zarr.Array``, or a path or URI that holds one."""
+    array, where = X, str(getattr(X, "store_path", X))
+    if isinstance(X, str):
+        array = _find(X, component, storage_options)
+        where = X if component is None else f"{X} ({component})"
+    if not hasattr(array, "shape"):
+        raise SourceError(f"{where} is a Zarr group: {_contents(array)}")
+    check_table(array.shape, array.dtype, where)
+    unit = (getattr(array, "shards", None) or array.chunks)[0]
+    names = _names(array)
+    picked = None
+    if columns is not None:
+        if names is None:
+            raise SourceError(f"columns= needs names, and {where} has no attribute 'columns'")
+        chosen = pick_columns(columns, names, where)
+        picked = [names.index(c) for c in chosen]
+        names = tuple(chosen)
+    reader = ZarrRows(array, where, picked)
+    return Source(
+        "zarr",
+        where,
+        cut(array.shape[0], unit),
+        reader.shape[1],
+        reader.dtype,
+        names,
+        lambda sizes: from_reader(reader, sizes),
+        _stored_bytes(X),
+    )
+
+
+def _find(path: str, component: str | None, storage_options: dict[str, Any] | None) -> Any:
+    import zarr
+
+    options: dict[str, Any] = {"storage_options": storage_options} if storage_options else {}
+    try:
+        return zarr.open(path, mode="r", path=component or "", **options)
+    except FileNotFoundError as error:
+        inside = f" with component {component!r}" if component else ""
+        raise SourceError(f"{path} is not a Zarr store or a Parquet dataset{inside}") from error
+
+
+def _contents(group: Any) -> str:
+    arrays = [name for name, _ in group.arrays()]
+    if not arrays:
+        return "it holds no array"
+    return f"choose one of its arrays with component={arrays[0]!r} (it has {', '.join(arrays)})"
+
+
+def _names(array: Any) -> tuple[str, ...] | None:
+    """Column names that dkmeans and others store as the attribute ``columns``."""
+    names = array.attrs.get("columns")
+    if not isinstance(names, list) or len(names) != array.shape[1]:
+        return None
+    return tuple(names) if all(isinstance(n, str) for n in names) else None
+
+
+def _stored_bytes(X: Any) -> int | None:
+    if not isinstance(X, str) or not os.path.isdir(X):
+        return None
+    return sum(
+        os.path.getsize(os.path.join(folder, name))
+        for folder, _, files in os.walk(X)
+        for name in files
+    )

@@ -1,0 +1,1 @@
+"""Kernels, passes and the algorithms made of them."""

@@ -1,0 +1,124 @@
+"""What one block returns, and how the returns of many blocks become one.
+
+All sums are whole multiples of the pass's grid (see ``grid.py``), so ``combine`` may take the
+parts in any order and any grouping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dkmeans._typing import AnyArray, Floats, Ints
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A few rows of the data, those with the smallest keys.
+
+    Parameters
+    ----------
+    keys : (m,) ascending; equal keys are ordered by row.
+    index : (m,) global row numbers.
+    values : (m, d) float64.
+    weights : (m,) float64.
+    """
+
+    keys: Floats
+    index: Ints
+    values: Floats
+    weights: Floats
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def take(self, chosen: AnyArray | slice) -> Rows:
+        """The rows at these positions."""
+        return Rows(
+            self.keys[chosen], self.index[chosen], self.values[chosen], self.weights[chosen]
+        )
+
+
+def rows_of(X: AnyArray, weights: AnyArray, offset: int, keys: Floats, index: Ints) -> Rows:
+    """Rows of one block from a heap of (key, row within the block)."""
+    order = np.lexsort((index, keys))
+    keys, index = keys[order], index[order]
+    values = X[index].astype(np.float64)
+    return Rows(
+        keys, index + offset, values, weights[index] if len(weights) else np.ones(len(index))
+    )
+
+
+def merge_rows(parts: Sequence[Rows], most: int) -> Rows:
+    """The ``most`` rows with the smallest keys of all parts."""
+    joined = Rows(
+        np.concatenate([p.keys for p in parts]),
+        np.concatenate([p.index for p in parts]),
+        np.concatenate([p.values for p in parts]),
+        np.concatenate([p.weights for p in parts]),
+    )
+    return joined.take(np.lexsort((joined.index, joined.keys))[:most])
+
+
+@dataclass(frozen=True)
+class BadValue:
+    """The first value that is not finite: global row, column and what it is."""
+
+    row: int
+    column: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Assignment and sums of some rows.
+
+    Parameters
+    ----------
+    sums : (k, d, 2) int64, of weight * (x - origin).
+    masses : (k, 2) int64, of the weights.
+    counts : (k,) int64, rows with a positive weight.
+    inertia : (2,) int64, of weight * squared distance.
+    far : the rows farthest from their centers; keys are minus the squared distance.
+    bad : the first row that is not finite, if any.
+    labels : (rows,) int32 of one block, where they were asked for.
+    """
+
+    sums: Ints
+    masses: Ints
+    counts: Ints
+    inertia: Ints
+    far: Rows
+    bad: BadValue | None
+    labels: tuple[Ints, ...] = ()
+
+    @staticmethod
+    def combine(parts: Sequence[Partial]) -> Partial:
+        """Add the parts up."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        sums, masses = first.sums.copy(), first.masses.copy()
+        counts, inertia = first.counts.copy(), first.inertia.copy()
+        for part in parts[1:]:
+            sums += part.sums
+            masses += part.masses
+            counts += part.counts
+            inertia += part.inertia
+        return Partial(
+            sums,
+            masses,
+            counts,
+            inertia,
+            merge_rows([p.far for p in parts], max(len(p.far) for p in parts)),
+            first_bad([p.bad for p in parts]),
+            tuple(label for p in parts for label in p.labels),
+        )
+
+
+def first_bad(found: Sequence[BadValue | None]) -> BadValue | None:
+    """The one with the lowest row."""
+    bad = [b for b in found if b is not None]
+    return min(bad, key=lambda b: b.row) if bad else None

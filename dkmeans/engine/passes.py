@@ -1,0 +1,331 @@
+"""The one place that reads the data: a step mapped over the blocks, and a tree that combines.
+
+A *step* is a picklable function ``step(X, weights, offset, block) -> part``; a *part* has a static
+``combine(parts)``. Blocks in memory are mapped by threads, without a task graph. All others are
+mapped by dask's ``map_blocks`` and combined by ``dask.array.reduction``, on the cluster of the
+current ``distributed.Client`` where there is one and on dask's threads otherwise.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar, cast
+
+import dask
+import dask.array as da
+import numpy as np
+from dask.system import CPU_COUNT
+
+from dkmeans._typing import AnyArray, Floats
+from dkmeans.data.blocks import Blocks
+from dkmeans.data.source import kernel_view
+from dkmeans.engine import progress
+
+FAN_IN = 8  # parts combined at once
+_NO_WEIGHTS = np.empty(0)
+
+
+class _Part(Protocol):
+    @staticmethod
+    def combine(parts: Sequence[Any]) -> Any:
+        """Put parts together."""
+
+
+P = TypeVar("P", bound=_Part)
+P_co = TypeVar("P_co", bound=_Part, covariant=True)
+
+
+class Step(Protocol[P_co]):
+    """What a pass does to one block."""
+
+    def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> P_co:
+        """Return the part of rows ``offset`` and following."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What some passes cost."""
+
+    passes: int = 0
+    bytes_read: int = 0
+    rows: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """A part with the count of what was read for it."""
+
+    part: Any
+    rows: int
+    read_bytes: int
+    sizes: tuple[tuple[int, int], ...]
+
+    @staticmethod
+    def combine(outcomes: Sequence[_Outcome]) -> _Outcome:
+        return _Outcome(
+            type(outcomes[0].part).combine([o.part for o in outcomes]),
+            sum(o.rows for o in outcomes),
+            sum(o.read_bytes for o in outcomes),
+            sum((o.sizes for o in outcomes), ()),
+        )
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A step and what it needs to know of the pass; sent once to each worker."""
+
+    step: Any
+    offsets: tuple[int, ...] | None
+    relay: bool
+
+    def __call__(self, X: AnyArray, weights: AnyArray | None, offset: int, block: int) -> _Outcome:
+        view = kernel_view(X)
+        flat = _NO_WEIGHTS if weights is None else weights.reshape(-1)
+        part = self.step(view, np.ascontiguousarray(flat, np.float64), offset, block)
+        if progress.watched():
+            progress.tell("block_done", len(view), view.nbytes)
+        elif self.relay:
+            progress.tell_from_worker(len(view), view.nbytes)
+        return _Outcome(part, len(view), view.nbytes, ((block, len(view)),))
+
+
+def current_client() -> Any | None:
+    """The ``distributed.Client`` that dask would use now, if any."""
+    if "distributed" not in sys.modules or dask.config.get("scheduler", None) not in (
+        None,
+        "dask.distributed",
+        "distributed",
+    ):
+        return None
+    from distributed import default_client
+
+    try:
+        return default_client()
+    except ValueError:
+        return None
+
+
+def default_threads() -> int:
+    """Threads that dask's threaded scheduler would use."""
+    return int(dask.config.get("num_workers", None) or CPU_COUNT)
+
+
+@functools.cache
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+class Passes:
+    """Runs passes and counts them.
+
+    Parameters
+    ----------
+    threads : threads of this process; a cluster has its own.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.client = current_client()
+        self.threads = threads or default_threads()
+        self.total = Tally()
+        self._since = Tally()
+        self._mark = time.perf_counter()
+
+    def lap(self) -> Tally:
+        """What was spent since the last lap."""
+        now, mark = time.perf_counter(), self._mark
+        lap = replace(
+            self.total,
+            passes=self.total.passes - self._since.passes,
+            bytes_read=self.total.bytes_read - self._since.bytes_read,
+            rows=self.total.rows - self._since.rows,
+            seconds=now - mark,
+        )
+        self._since, self._mark = self.total, now
+        return lap
+
+    def run(self, blocks: Blocks, step: Step[P], name: str) -> P:
+        """Take one pass: ``step`` on each block, all parts combined."""
+        progress.tell("pass_started", name, blocks.count)
+        if blocks.in_memory:
+            outcome = self._run_threads(blocks, step)
+        else:
+            outcome = self._run_dask(blocks, step)
+        self.total = Tally(
+            self.total.passes + 1,
+            self.total.bytes_read + (0 if blocks.in_memory else outcome.read_bytes),
+            self.total.rows + outcome.rows,
+        )
+        return cast(P, outcome.part)
+
+    def load(self, blocks: Blocks) -> Blocks:
+        """Read the blocks once into memory, of this process or of the cluster."""
+        if isinstance(blocks.X, tuple):
+            return blocks
+        if self.client is not None:
+            from distributed import wait
+
+            held = self.client.persist(
+                [blocks.X] + ([] if blocks.weights is None else [blocks.weights])
+            )
+            wait(held)
+            X, weights = held[0], held[1] if len(held) > 1 else None
+            read_bytes = (blocks.n_rows or 0) * blocks.row_bytes
+            loaded = replace(blocks, X=X, weights=weights)
+        else:
+            arrays = self._compute(_parts_of(blocks.X))
+            loaded_weights = None
+            if blocks.weights is not None:
+                loaded_weights = self._compute(_parts_of(cast(da.Array, blocks.weights)))
+            loaded = replace(
+                blocks, X=arrays, weights=loaded_weights, sizes=tuple(len(a) for a in arrays)
+            )
+            read_bytes = sum(a.nbytes for a in arrays)
+        self.total = replace(self.total, bytes_read=self.total.bytes_read + read_bytes)
+        return loaded
+
+    def _compute(self, delayed: Sequence[Any]) -> tuple[AnyArray, ...]:
+        return tuple(dask.compute(*delayed, scheduler=self._scheduler(), num_workers=self.threads))
+
+    def _scheduler(self) -> Any:
+        return dask.config.get("scheduler", None) or "threads"
+
+    def _run_threads(self, blocks: Blocks, step: Step[P]) -> _Outcome:
+        job = _Job(step, blocks.offsets, relay=False)
+        weights = blocks.weights or (None,) * blocks.count
+        work = zip(blocks.X, weights, job.offsets or (), range(blocks.count), strict=True)
+        with _blas().limit(limits=1, user_api="blas"):
+            if self.threads == 1 or blocks.count == 1:
+                return _fold(job(*item) for item in work)
+            with ThreadPoolExecutor(self.threads) as pool:
+                return _fold(pool.map(lambda item: job(*item), work))
+
+    def _run_dask(self, blocks: Blocks, step: Step[P]) -> _Outcome:
+        job = _Job(step, blocks.offsets, self.client is not None and progress.watched())
+        outcome = _tree(blocks, job)
+        if self.client is not None:
+            with progress.relaying(self.client):
+                result = outcome.compute(scheduler=self.client)
+        else:
+            with _blas().limit(limits=1, user_api="blas"):
+                result = outcome.compute(scheduler=self._scheduler(), num_workers=self.threads)
+        return cast(_Outcome, result[0, 0])
+
+
+def _fold(outcomes: Iterable[_Outcome]) -> _Outcome:
+    """Combine in order, a few at a time, so that few are held."""
+    held: list[_Outcome] = []
+    for outcome in outcomes:
+        held.append(outcome)
+        if len(held) == FAN_IN:
+            held = [_Outcome.combine(held)]
+    return _Outcome.combine(held)
+
+
+def _parts_of(array: da.Array) -> list[Any]:
+    return list(array.to_delayed().reshape(-1))
+
+
+def _box(outcome: _Outcome) -> AnyArray:
+    """An outcome as the one element of an object array, which dask can map and reduce."""
+    box = np.empty((1, 1), dtype=object)
+    box[0, 0] = outcome
+    return box
+
+
+def _map(X: AnyArray, *rest: AnyArray, job: _Job, weighted: bool, block_id: Any = None) -> AnyArray:
+    weights = rest[0] if weighted else None
+    offset = job.offsets[block_id[0]] if job.offsets is not None else int(rest[-1][0, 0])
+    return _box(job(X, weights, offset, block_id[0]))
+
+
+def _combine(boxes: Any, axis: Any = None, keepdims: Any = None) -> AnyArray:
+    while isinstance(boxes, list) and len(boxes) == 1:
+        boxes = boxes[0]
+    if not isinstance(boxes, list):
+        return cast(AnyArray, boxes)
+    flat: list[AnyArray] = []
+    for box in boxes:
+        flat.extend(box if isinstance(box, list) else [box])
+    return _box(_Outcome.combine([box[0, 0] for box in flat]))
+
+
+def _same(box: AnyArray, axis: Any = None, keepdims: Any = None) -> AnyArray:
+    return box
+
+
+def _tree(blocks: Blocks, job: _Job) -> da.Array:
+    """The pass as a dask array of one element, the outcome."""
+    X, arrays = cast(da.Array, blocks.X), []
+    if blocks.weights is not None:
+        arrays.append(blocks.weights)
+    if job.offsets is None:
+        arrays.append(_offsets(X))
+    meta = np.empty((0, 0), dtype=object)
+    boxes = da.map_blocks(
+        _map,
+        X,
+        *arrays,
+        job=dask.delayed(job, pure=False, traverse=False),
+        weighted=blocks.weights is not None,
+        chunks=((1,) * blocks.count, (1,)),
+        dtype=object,
+        meta=meta,
+    )
+    return da.reduction(
+        boxes,
+        chunk=_same,
+        combine=_combine,
+        aggregate=_combine,
+        axis=(0, 1),
+        keepdims=True,
+        concatenate=False,
+        split_every={0: FAN_IN, 1: 1},
+        dtype=object,
+        meta=meta,
+    )
+
+
+def _offsets(X: da.Array) -> da.Array:
+    """Global row of each block of unknown size, (blocks, 1), from the sizes of those before it.
+
+    The sizes are passed along a chain of tiny tasks, so the blocks themselves are read once.
+    """
+    chunks = ((1,) * X.numblocks[0], (1,))
+    sizes = X.map_blocks(_size, chunks=chunks, dtype=np.int64, meta=np.empty((0, 0), np.int64))
+    return da.cumsum(sizes, axis=0, method="sequential") - sizes
+
+
+def _size(X: AnyArray) -> AnyArray:
+    return np.array([[len(X)]], dtype=np.int64)
+
+
+def map_lazily(blocks: Blocks, model: Any, what: str, dtype: Any, columns: int = 0) -> da.Array:
+    """A lazy array of ``model.what(block, offset)``: (rows,), or (rows, columns) if not 0."""
+    X = cast(da.Array, blocks.X)
+    shape: dict[str, Any] = {"drop_axis": 1} if columns == 0 else {}
+    chunks = (X.chunks[0],) if columns == 0 else (X.chunks[0], (columns,))
+    return da.map_blocks(
+        _call,
+        X,
+        model=dask.delayed(model, pure=False, traverse=False),
+        what=what,
+        offsets=blocks.offsets,
+        chunks=chunks,
+        dtype=dtype,
+        meta=np.empty((0,) * len(chunks), dtype=dtype),
+        **shape,
+    )
+
+
+def _call(
+    X: AnyArray, *, model: Any, what: str, offsets: tuple[int, ...] | None, block_id: Any = None
+) -> AnyArray:
+    return cast(AnyArray, getattr(model, what)(X, offsets[block_id[0]] if offsets else 0))

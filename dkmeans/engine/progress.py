@@ -1,0 +1,77 @@
+"""Telling whoever watches how a fit goes on: blocks done, iterations done."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+TOPIC = "dkmeans-progress"
+
+
+class Watcher(Protocol):
+    """Receives what happens; calls come from any thread."""
+
+    def pass_started(self, name: str, blocks: int) -> None:
+        """A pass over ``blocks`` blocks begins."""
+
+    def block_done(self, rows: int, read_bytes: int) -> None:
+        """A block of the pass is done."""
+
+    def iteration_done(self, iteration: Any) -> None:
+        """An :class:`~dkmeans.record.history.Iteration` was recorded."""
+
+
+_watchers: dict[int, Watcher] = {}
+_numbers = itertools.count(1)
+_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def watching(watcher: Watcher) -> Iterator[None]:
+    """Send all progress of this process to ``watcher`` while the context lasts."""
+    number = next(_numbers)
+    with _lock:
+        _watchers[number] = watcher
+    try:
+        yield
+    finally:
+        with _lock:
+            del _watchers[number]
+
+
+def watched() -> bool:
+    """Whether anyone watches."""
+    return bool(_watchers)
+
+
+def tell(event: str, *args: Any) -> None:
+    """Call ``event`` on every watcher."""
+    for watcher in tuple(_watchers.values()):
+        getattr(watcher, event)(*args)
+
+
+def tell_from_worker(rows: int, read_bytes: int) -> None:
+    """Report a block that was done on a worker of a cluster."""
+    from distributed import get_worker
+
+    get_worker().log_event(TOPIC, {"rows": rows, "bytes": read_bytes})
+
+
+@contextlib.contextmanager
+def relaying(client: Any) -> Iterator[None]:
+    """Pass on what the workers of ``client`` report, while the context lasts."""
+    if client is None or not watched():
+        yield
+        return
+
+    def relay(event: tuple[float, Any]) -> None:
+        tell("block_done", event[1]["rows"], event[1]["bytes"])
+
+    client.subscribe_topic(TOPIC, relay)
+    try:
+        yield
+    finally:
+        client.unsubscribe_topic(TOPIC)

@@ -1,0 +1,290 @@
+"""Initial centers by passes over the data: k-means||, k-means++, random rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans.data import blocks as _blocks
+from dkmeans.data.blocks import Blocks
+from dkmeans.engine.grid import Grid, grid_for, to_floats, to_ints
+from dkmeans.engine.lloyd import Stop, lloyd
+from dkmeans.engine.partial import Rows, merge_rows, rows_of
+from dkmeans.engine.passes import Passes
+from dkmeans.engine.survey import Survey, SurveyStep
+from dkmeans.record.history import Iteration
+
+RECLUSTER_ITERATIONS = 100
+_FIRST, _ROUND, _TRIAL = 1, 2, 3  # streams of random numbers
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Cost under the centers, and the rows whose keys were smallest."""
+
+    cost: Ints
+    rows: Rows
+    most: int
+
+    @staticmethod
+    def combine(parts: Sequence[Draw]) -> Draw:
+        """Add the costs, keep the smallest keys."""
+        most = parts[0].most
+        cost = sum((p.cost for p in parts[1:]), parts[0].cost)
+        return Draw(cost, merge_rows([p.rows for p in parts], most), most)
+
+
+@dataclass(frozen=True)
+class DrawStep:
+    """Cost of a block under ``centers``, and rows drawn by their share of it."""
+
+    centers: Floats
+    grid: Grid
+    stream: np.uint64
+    most: int
+
+    def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Draw:
+        from dkmeans.engine import kernels, seeding_kernels
+
+        most = min(self.most, len(X))
+        keys, rows = np.empty(most), np.empty(most, np.int64)
+        scorer = kernels.prepare(self.centers)
+        high, low, size = seeding_kernels.cost_draw(
+            X, weights, offset, scorer, self.grid, self.stream, keys, rows
+        )
+        cost = to_ints(np.array([high, low]), self.grid.sq_magic)
+        return Draw(cost, rows_of(X, weights, offset, keys[:size], rows[:size]), self.most)
+
+
+@dataclass(frozen=True)
+class Attraction:
+    """Rows nearest to each candidate, (c,), and their weight (c, 2)."""
+
+    counts: Ints
+    masses: Ints
+
+    @staticmethod
+    def combine(parts: Sequence[Attraction]) -> Attraction:
+        """Add up."""
+        return Attraction(
+            sum((p.counts for p in parts[1:]), parts[0].counts),
+            sum((p.masses for p in parts[1:]), parts[0].masses),
+        )
+
+
+@dataclass(frozen=True)
+class AttractStep:
+    """Count the rows of a block nearest to each of ``centers``."""
+
+    centers: Floats
+    grid: Grid
+
+    def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Attraction:
+        from dkmeans.engine import kernels, seeding_kernels
+
+        counts, masses = np.zeros(len(self.centers), np.int64), np.zeros((len(self.centers), 2))
+        scorer = kernels.prepare(self.centers)
+        seeding_kernels.attract(X, weights, scorer, self.grid, masses, counts)
+        return Attraction(counts, to_ints(masses, self.grid.weight_magic))
+
+
+@dataclass(frozen=True)
+class Trials:
+    """For each trial center its cost (t, 2), and for each stream the row that would follow."""
+
+    costs: Ints
+    rows: tuple[Rows, ...]  # t * s draws of at most one row
+
+    @staticmethod
+    def combine(parts: Sequence[Trials]) -> Trials:
+        """Add the costs, keep the smallest keys."""
+        return Trials(
+            sum((p.costs for p in parts[1:]), parts[0].costs),
+            tuple(merge_rows(rows, 1) for rows in zip(*(p.rows for p in parts), strict=True)),
+        )
+
+
+@dataclass(frozen=True)
+class TrialStep:
+    """Try each of ``trials`` (t, d) beside ``centers`` (c, d) on a block."""
+
+    centers: Floats
+    trials: Floats
+    grid: Grid
+    streams: tuple[np.uint64, ...]
+
+    def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Trials:
+        from dkmeans.engine import kernels, seeding_kernels
+
+        first = len(self.centers) == 0
+        shape = (len(self.trials), len(self.streams))
+        costs, keys, rows = (
+            np.zeros((shape[0], 2)),
+            np.full(shape, np.inf),
+            np.zeros(shape, np.int64),
+        )
+        scorer = kernels.prepare(self.trials if first else self.centers)
+        streams = np.array(self.streams, np.uint64)
+        seeding_kernels.try_centers(
+            X, weights, offset, scorer, first, self.trials, self.grid, streams, costs, keys, rows
+        )
+        drawn = []
+        for key, row in zip(keys.ravel(), rows.ravel(), strict=True):
+            m = int(np.isfinite(key))
+            drawn.append(rows_of(X, weights, offset, np.array([key])[:m], np.array([row])[:m]))
+        return Trials(to_ints(costs, self.grid.sq_magic), tuple(drawn))
+
+
+@dataclass(frozen=True)
+class Seeding:
+    """How to seed: what the estimator's parameters say."""
+
+    init: str
+    n_clusters: int
+    oversampling_factor: float
+    rounds: int
+
+
+def survey_streams(seeds: Sequence[int]) -> tuple[np.uint64, ...]:
+    """Streams of the survey's draws, one for each restart."""
+    from dkmeans.engine.sampling import stream_key
+
+    return tuple(stream_key(seed, _FIRST) for seed in seeds)
+
+
+def seed_centers(
+    passes: Passes,
+    blocks: Blocks,
+    survey: Survey,
+    seeding: Seeding,
+    seed: int,
+    run: int,
+    record: Callable[[Iteration], None],
+) -> Floats:
+    """Initial centers (k, d) by ``seeding.init``; the survey has drawn rows for this run."""
+    drawn = survey.draws[run]
+    k = seeding.n_clusters
+    if seeding.init == "random" or k == 1:
+        return _filled(drawn.values[:0], drawn, k)
+    if seeding.init == "k-means++":
+        return _plus_plus(passes, blocks, survey, drawn, k, seed, run, record)
+    return _parallel(passes, blocks, survey, seeding, seed, run, record)
+
+
+def _filled(centers: Floats, drawn: Rows, k: int) -> Floats:
+    """The centers, made up to k with rows drawn at random; rows are repeated if they must be."""
+    values = np.concatenate([centers, drawn.values])
+    return values[np.arange(k) % len(values)]
+
+
+def _parallel(
+    passes: Passes,
+    blocks: Blocks,
+    survey: Survey,
+    seeding: Seeding,
+    seed: int,
+    run: int,
+    record: Callable[[Iteration], None],
+) -> Floats:
+    """k-means|| (Bahmani et al. 2012, Algorithm 2): a pass a round, and one for the weights."""
+    from dkmeans.engine.sampling import stream_key
+
+    drawn, k = survey.draws[run], seeding.n_clusters
+    wanted = seeding.oversampling_factor * k
+    most = math.ceil(wanted + 6 * math.sqrt(wanted) + 10)  # 6 sigma above the expected number
+    candidates = drawn.values[:1]
+    for number in range(1, seeding.rounds + 1):
+        grid = grid_for(survey.low, survey.high, survey.heaviest, candidates)
+        stream = stream_key(seed, _ROUND, number)
+        draw = passes.run(blocks, DrawStep(candidates, grid, stream, most), f"init {number}")
+        cost = float(to_floats(draw.cost, grid.sq_magic))
+        record(_seed_step(passes, run, number, cost))
+        if cost <= 0:
+            break
+        fresh = draw.rows.values[draw.rows.keys < wanted / cost]
+        candidates = np.concatenate([candidates, fresh])
+    grid = grid_for(survey.low, survey.high, survey.heaviest, candidates)
+    attraction = passes.run(blocks, AttractStep(candidates, grid), "init weights")
+    record(_seed_step(passes, run, seeding.rounds + 1, math.nan))
+    if blocks.weights is not None:
+        weights = to_floats(attraction.masses, grid.weight_magic)
+    else:
+        weights = attraction.counts.astype(np.float64)
+    held = weights > 0
+    return recluster(candidates[held], weights[held], drawn, k, seed)
+
+
+def recluster(candidates: Floats, weights: Floats, drawn: Rows, k: int, seed: int) -> Floats:
+    """Weighted k-means++ and Lloyd on the candidates (c, d), in memory (step 8 of Algorithm 2)."""
+    if len(candidates) <= k:
+        return _filled(candidates, drawn, k)
+    passes = Passes()
+    points = np.ascontiguousarray(candidates)
+    blocks = _blocks.from_array(points, weights, in_memory_rows(len(points), passes.threads))
+    survey = passes.run(blocks, SurveyStep(survey_streams([seed]), k), "recluster")
+    start = _plus_plus(passes, blocks, survey, survey.draws[0], k, seed, 0, _ignore)
+    stop = Stop(RECLUSTER_ITERATIONS, 0.0)
+    return lloyd(passes, blocks, survey, start, stop, _ignore).centers
+
+
+def in_memory_rows(n_rows: int, threads: int) -> int:
+    """Rows of a block in memory: a few blocks a thread, none so small that its overhead counts."""
+    return int(min(2**20, max(8192, -(-n_rows // (4 * threads)))))
+
+
+def _ignore(_: Iteration) -> None:
+    """Record nothing."""
+
+
+def _plus_plus(
+    passes: Passes,
+    blocks: Blocks,
+    survey: Survey,
+    drawn: Rows,
+    k: int,
+    seed: int,
+    run: int,
+    record: Callable[[Iteration], None],
+) -> Floats:
+    """Greedy k-means++ (Arthur and Vassilvitskii 2007), one pass a center.
+
+    As in scikit-learn, each step draws ``2 + log k`` rows in proportion to ``w D^2`` and keeps the
+    one that leaves the least cost. The pass that finds the costs of the trials also draws, for
+    each of them, the trials that would follow.
+    """
+    from dkmeans.engine.sampling import stream_key
+
+    many = 2 + int(math.log(k))
+    centers, trials = drawn.values[:0], drawn.values[:1]
+    for step in range(1, k + 1):
+        everything = np.concatenate([centers, trials])
+        grid = grid_for(survey.low, survey.high, survey.heaviest, everything)
+        streams = tuple(stream_key(seed, _TRIAL, step, t) for t in range(many))
+        found = passes.run(blocks, TrialStep(centers, trials, grid, streams), f"init {step}")
+        costs = to_floats(found.costs, grid.sq_magic)
+        best = int(np.argmin(costs))
+        record(_seed_step(passes, run, step, float(costs[best])))
+        centers = np.concatenate([centers, trials[best : best + 1]])
+        following = found.rows[best * many : (best + 1) * many]
+        trials = np.concatenate([rows.values for rows in following])
+        if len(trials) == 0:
+            break
+    return _filled(centers, drawn, k)
+
+
+def _seed_step(passes: Passes, run: int, step: int, cost: float) -> Iteration:
+    spent = passes.lap()
+    return Iteration(
+        "init",
+        run,
+        step,
+        inertia=cost,
+        seconds=spent.seconds,
+        passes=spent.passes,
+        bytes_read=spent.bytes_read,
+        rows_assigned=spent.rows,
+    )

@@ -1,0 +1,142 @@
+"""The first pass: how many rows, their range, values that are not finite, and a draw of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dkmeans._typing import AnyArray, Floats
+from dkmeans.engine.partial import BadValue, Rows, first_bad, merge_rows, rows_of
+from dkmeans.errors import DataError
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the first pass learns.
+
+    Parameters
+    ----------
+    sizes : rows of each block, by block; the number of rows is their sum.
+    n_finite, n_positive : finite rows, and those of them with a positive weight.
+    low, high : (d,) range of each feature over the rows that take part.
+    heaviest : the largest weight.
+    bad : the first value that is not finite.
+    draws : for each stream, rows drawn at random in proportion to their weight.
+    """
+
+    sizes: dict[int, int]
+    n_finite: int
+    n_positive: int
+    low: Floats
+    high: Floats
+    heaviest: float
+    bad: BadValue | None
+    draws: tuple[Rows, ...]
+    most: int
+
+    @property
+    def n_rows(self) -> int:
+        """Rows in all, those that are not finite included."""
+        return sum(self.sizes.values())
+
+    @staticmethod
+    def combine(parts: Sequence[Survey]) -> Survey:
+        """Put the parts together."""
+        sizes: dict[int, int] = {}
+        for part in parts:
+            sizes.update(part.sizes)
+        most = parts[0].most
+        return Survey(
+            sizes,
+            sum(p.n_finite for p in parts),
+            sum(p.n_positive for p in parts),
+            np.min([p.low for p in parts], axis=0),
+            np.max([p.high for p in parts], axis=0),
+            max(p.heaviest for p in parts),
+            first_bad([p.bad for p in parts]),
+            tuple(merge_rows(draws, most) for draws in zip(*(p.draws for p in parts), strict=True)),
+            most,
+        )
+
+
+@dataclass(frozen=True)
+class SurveyStep:
+    """Survey a block, drawing ``most`` rows for each of ``streams``."""
+
+    streams: tuple[np.uint64, ...]
+    most: int
+
+    def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Survey:
+        from dkmeans.engine import seeding_kernels
+
+        n, d = X.shape
+        shape = (len(self.streams), min(self.most, n))
+        keys, rows = np.empty(shape), np.empty(shape, np.int64)
+        filled = np.zeros(shape[0], np.int64)
+        low, high = np.full(d, np.inf), np.full(d, -np.inf)
+        check_weights(weights, offset)
+        row, column, finite, positive = seeding_kernels.survey(
+            X, weights, offset, np.array(self.streams, np.uint64), keys, rows, filled, low, high
+        )
+        return Survey(
+            {block: n},
+            finite,
+            positive,
+            low,
+            high,
+            float(weights.max()) if len(weights) else 1.0,
+            None if row < 0 else BadValue(row + offset, column, float(X[row, column])),
+            tuple(
+                rows_of(X, weights, offset, keys[s, :m], rows[s, :m]) for s, m in enumerate(filled)
+            ),
+            self.most,
+        )
+
+
+def check_weights(weights: Floats, offset: int) -> None:
+    """Raise a DataError that names the first weight that is negative or not finite."""
+    if len(weights):
+        wrong = ~(np.isfinite(weights) & (weights >= 0))
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            raise DataError(
+                "sample_weight must be finite and not negative, got"
+                f" {weights[at]} at row {at + offset}"
+            )
+
+
+def check_survey(
+    survey: Survey, n_clusters: int, nan_policy: str, names: Sequence[str] | None
+) -> None:
+    """Raise a DataError if the data cannot be clustered as asked."""
+    if survey.bad is not None and nan_policy == "raise":
+        raise DataError(describe_bad(survey.bad, names))
+    if survey.n_rows == 0:
+        raise DataError(
+            f"Found array with 0 sample(s) (shape=(0, {len(survey.low)})) while a minimum of 1 is"
+            " required."
+        )
+    taking_part = survey.n_rows if survey.bad is None else survey.n_finite
+    if taking_part < n_clusters:
+        left_out = "" if taking_part == survey.n_rows else " (rows with NaN or infinity left out)"
+        raise DataError(f"n_samples={taking_part} should be >= n_clusters={n_clusters}.{left_out}")
+    if survey.n_positive == 0:
+        raise DataError("sample_weight is zero for every row; at least one must be positive")
+    span = survey.high - survey.low
+    if not float(np.dot(span, span)) < 1e300:
+        raise DataError(
+            f"values reach from {survey.low.min():.3g} to {survey.high.max():.3g}: squared"
+            " distances would overflow float64; scale the data first"
+        )
+
+
+def describe_bad(bad: BadValue, names: Sequence[str] | None) -> str:
+    """The message for a value that is not finite, in the words that scikit-learn uses."""
+    what = "NaN" if np.isnan(bad.value) else "infinity"
+    column = repr(names[bad.column]) if names else bad.column
+    return (
+        f"Input X contains {what}: {bad.value} at row {bad.row}, column {column}. Clean the data,"
+        " or leave such rows out with nan_policy='omit'."
+    )

@@ -1,0 +1,83 @@
+"""From the sums of a pass to new centers; empty clusters; the shift."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dkmeans._typing import Floats, Ints
+from dkmeans.engine.grid import Grid, to_floats, to_ints
+from dkmeans.engine.partial import Partial
+
+
+@dataclass(frozen=True)
+class Update:
+    """New centers (k, d), how far they moved, and how many empty clusters were moved."""
+
+    centers: Floats
+    sq_shift: float
+    relocated: int
+
+
+def masses_of(counts: Ints, masses: Ints, grid: Grid, weighted: bool) -> Floats:
+    """Weight of each cluster, (k,)."""
+    return to_floats(masses, grid.weight_magic) if weighted else counts.astype(np.float64)
+
+
+def update(
+    partial: Partial, grid: Grid, centers: Floats, dtype: np.dtype[Any], weighted: bool
+) -> Update:
+    """Means of the clusters, rounded to the type of the centers.
+
+    Each empty cluster is moved to one of the rows farthest from their centers, as in
+    scikit-learn's ``_relocate_empty_clusters_dense``; that row leaves its own cluster.
+    """
+    sums, masses, counts = partial.sums, partial.masses, partial.counts
+    relocated = _relocated(partial, centers)
+    if relocated:
+        sums, masses, counts = sums.copy(), masses.copy(), counts.copy()
+        _relocate(partial, grid, centers, relocated, sums, masses, counts)
+    weight = masses_of(counts, masses, grid, weighted)[:, None]
+    total = to_floats(sums, grid.magics)
+    filled = weight[:, 0] > 0
+    new = centers.copy()
+    new[filled] = grid.origin + total[filled] / weight[filled]
+    new = new.astype(dtype).astype(np.float64)
+    return Update(new, float(np.square(new - centers).sum()), relocated)
+
+
+def _relocated(partial: Partial, centers: Floats) -> int:
+    """How many empty clusters can be moved: to rows that are not on their centers already."""
+    empty = int((partial.counts == 0).sum())
+    away = int((partial.far.keys < 0).sum())
+    return min(empty, away)
+
+
+def _relocate(
+    partial: Partial, grid: Grid, centers: Floats, many: int, sums: Ints, masses: Ints, counts: Ints
+) -> None:
+    """Move the farthest rows from their clusters to empty ones; writes the last three."""
+    from dkmeans.engine import kernels
+
+    far = partial.far.take(slice(0, many))
+    owners = np.empty(many, dtype=np.int32)
+    kernels.assign(far.values, kernels.prepare(centers), owners)
+    value = (far.values - grid.origin) * far.weights[:, None]
+    moved_sums = to_ints(_split(value, grid.magics, grid.fines), grid.magics)
+    moved_mass = to_ints(
+        _split(far.weights, grid.weight_magic, grid.weight_fine), grid.weight_magic
+    )
+    for i, j in enumerate(np.flatnonzero(partial.counts == 0)[:many]):
+        sums[owners[i]] -= moved_sums[i]
+        masses[owners[i]] -= moved_mass[i]
+        counts[owners[i]] -= 1
+        sums[j], masses[j], counts[j] = moved_sums[i], moved_mass[i], 1
+
+
+def _split(value: Floats, magic: Any, fine: Any) -> Floats:
+    """The kernels' rounding to the two grids, for a few rows at once."""
+    high = (value + magic) - magic
+    low = ((value - high) + fine) - fine
+    return np.stack([high, low], axis=-1)

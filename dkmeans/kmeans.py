@@ -1,0 +1,551 @@
+"""The estimator: scikit-learn's face over the passes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    ClusterMixin,
+    TransformerMixin,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from dkmeans._typing import AnyArray, Floats
+from dkmeans.data.blocks import Blocks, from_array
+from dkmeans.data.source import Source, working_dtype
+from dkmeans.data.sources import is_in_memory, open_source
+from dkmeans.engine import progress
+from dkmeans.engine.lloyd import Fit, Stop, center_dtype, lloyd
+from dkmeans.engine.memory import Plan, Shape, make_plan, memory_limit, unit_of
+from dkmeans.engine.passes import Passes, default_threads, map_lazily
+from dkmeans.engine.predict import CostStep, FillStep, Model
+from dkmeans.engine.seeding import Seeding, in_memory_rows, seed_centers, survey_streams
+from dkmeans.engine.survey import Survey, SurveyStep, check_survey
+from dkmeans.errors import DataError
+from dkmeans.record.history import History, Iteration
+from dkmeans.record.model_file import SavedModel, read_model, write_model
+
+logger = logging.getLogger("dkmeans")
+
+_RESTARTS = 10  # n_init="auto" where the initial centers are drawn blindly, as in scikit-learn
+
+
+@dataclass(frozen=True)
+class _Input:
+    """X and its weights, checked: an array in memory or a source that is not."""
+
+    X: AnyArray | Source
+    weights: Any
+
+    @property
+    def shape(self) -> Shape:
+        """What a plan needs to know."""
+        X = self.X
+        if isinstance(X, Source):
+            units = X.units or ()
+            blocks = len(units) if X.units is not None else 0
+            return Shape(X.n_rows, unit_of(X.units), blocks, X.row_bytes, X.n_features)
+        return Shape(len(X), 1, 1, X.itemsize * X.shape[1], X.shape[1], resident=True)
+
+    def blocks(self, target_rows: int | None) -> Blocks:
+        """X as blocks; rows in memory are cut for the threads."""
+        if isinstance(self.X, Source):
+            return self.X.blocks(target_rows or 1, self.weights)
+        rows = in_memory_rows(len(self.X), default_threads())
+        return from_array(self.X, self.weights, rows)
+
+
+class KMeans(
+    ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
+    TransformerMixin,  # type: ignore[misc]
+    ClusterMixin,  # type: ignore[misc]
+    BaseEstimator,  # type: ignore[misc]
+):
+    """K-means clustering of data of any size, one read of the data an iteration.
+
+    Parameters
+    ----------
+    n_clusters : int, default=8
+        Number of clusters and of centers.
+    init : {"k-means||", "k-means++", "random"}, array (n_clusters, n_features) or callable
+        How the first centers are chosen. "k-means||" takes ``init_rounds + 2`` passes,
+        "k-means++" one pass a center, "random" one pass. A callable is called with
+        ``(X, n_clusters, random_state=...)`` and returns centers.
+    n_init : "auto" or int, default="auto"
+        Number of restarts, of which the one with the lowest inertia is kept. "auto" is 10 for
+        "random" and for a callable, else 1.
+    max_iter : int, default=300
+        Most iterations of one restart.
+    tol : float, default=1e-4
+        Stop when the squared shift of the centers is at most ``tol`` times the mean variance of
+        the features. With 0, only strict convergence stops.
+    random_state : int, RandomState or None, default=None
+        Determines the draws, which depend on it and on global row numbers alone.
+    oversampling_factor : float, default=2.0
+        Rows that a round of k-means|| draws on average, in multiples of ``n_clusters``.
+    init_rounds : int, default=5
+        Rounds of k-means||.
+    memory_limit : int, str or None, default=None
+        Bytes that the fit may use above what the process has, such as ``"1 GiB"``. None: what
+        Dask's workers or the machine have, less a margin.
+    residency : {"auto", "memory", "stream"}, default="auto"
+        Whether the data are kept in memory after the first read; "auto" keeps what fits.
+    nan_policy : {"raise", "omit"}, default="raise"
+        What NaN and infinity do: end the fit with the row and column, or leave the row out, with
+        the label -1.
+    verbose : int, default=0
+        Above 0, iterations are logged to the logger "dkmeans" at level INFO, else at DEBUG.
+
+    Attributes
+    ----------
+    cluster_centers_ : ndarray (n_clusters, n_features)
+        float32 for float32 data, else float64.
+    labels_ : ndarray or dask array (n_samples,), int32
+        Index of the nearest center of each row; lazy where X is not in memory.
+    inertia_ : float
+        Sum of weight times squared distance to the nearest center.
+    n_iter_ : int
+        Iterations of the best restart.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of str
+        Where X has names that are all strings.
+    history_ : History
+        Every step of the fit, the seeding included.
+    stop_reason_ : {"converged", "tol", "max_iter"}
+
+    References
+    ----------
+    Bahmani, Moseley, Vattani, Kumar, Vassilvitskii 2012, "Scalable k-means++", Algorithm 2.
+    Lloyd 1982, "Least squares quantization in PCM".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dkmeans import KMeans
+    >>> X = np.array([[1.0, 2], [1, 4], [1, 0], [10, 2], [10, 4], [10, 0]])
+    >>> model = KMeans(n_clusters=2, random_state=0).fit(X)
+    >>> model.inertia_
+    16.0
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_clusters": [Interval(Integral, 1, None, closed="left")],
+        "init": [StrOptions({"k-means||", "k-means++", "random"}), callable, "array-like"],
+        "n_init": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "random_state": ["random_state"],
+        "oversampling_factor": [Interval(Real, 0, None, closed="neither")],
+        "init_rounds": [Interval(Integral, 1, None, closed="left")],
+        "memory_limit": [Interval(Real, 0, None, closed="neither"), str, None],
+        "residency": [StrOptions({"auto", "memory", "stream"})],
+        "nan_policy": [StrOptions({"raise", "omit"})],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        init: Any = "k-means||",
+        n_init: int | str = "auto",
+        max_iter: int = 300,
+        tol: float = 1e-4,
+        random_state: Any = None,
+        oversampling_factor: float = 2.0,
+        init_rounds: int = 5,
+        memory_limit: int | str | None = None,
+        residency: str = "auto",
+        nan_policy: str = "raise",
+        verbose: int = 0,
+    ) -> None:
+        self.n_clusters = n_clusters
+        self.init = init
+        self.n_init = n_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.random_state = random_state
+        self.oversampling_factor = oversampling_factor
+        self.init_rounds = init_rounds
+        self.memory_limit = memory_limit
+        self.residency = residency
+        self.nan_policy = nan_policy
+        self.verbose = verbose
+
+    def plan(self, X: Any, sample_weight: Any = None) -> Plan:
+        """How a fit of X would run, without reading more than metadata.
+
+        Raises
+        ------
+        MemoryLimitError
+            If it would not fit in ``memory_limit``.
+        """
+        self._validate_params()
+        if is_in_memory(X):
+            X = np.asarray(X)
+            given = _Input(X.reshape(len(X), -1), None)
+        else:
+            given = _Input(open_source(X), None)
+        return self._plan(given)
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Find the centers.
+
+        Parameters
+        ----------
+        X : array-like, DataFrame, dask array or DataFrame, zarr.Array, or path or URI
+            Rows (n_samples, n_features). A path names a Zarr array or a Parquet file or folder.
+        y : ignored
+        sample_weight : array-like or dask array (n_samples,), optional
+
+        Raises
+        ------
+        DataError
+            NaN or infinity, named by row and column; too few rows; not a table of numbers.
+        MemoryLimitError
+            If the plan does not fit, before any work.
+        """
+        self._validate_params()
+        given = self._input(X, sample_weight, reset=True)
+        plan = self._plan(given)
+        passes = Passes(plan.threads)
+        blocks = given.blocks(plan.block_rows)
+        source_blocks = blocks
+        if plan.residency == "memory":
+            blocks = passes.load(blocks)
+        seeds = self._seeds(blocks.n_features, center_dtype(blocks.dtype))
+        history = History()
+        survey = self._survey(passes, blocks, seeds, history)
+        blocks = blocks.with_sizes([size for _, size in sorted(survey.sizes.items())])
+        source_blocks = source_blocks.with_sizes(blocks.sizes or ())
+        fits = []
+        for run, seed in enumerate(seeds):
+            start = self._start(passes, blocks, survey, X, seed, run, history)
+            stop = Stop(self.max_iter, self.tol)
+            record = self._recorder(history)
+            wanted = not isinstance(given.X, Source)
+            fits.append(
+                lloyd(passes, blocks, survey, start, stop, record, run=run, want_labels=wanted)
+            )
+        history.best_run = int(np.argmin([fit.inertia for fit in fits]))
+        self._finish(fits[history.best_run], history, source_blocks)
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """Fit, and return ``labels_``."""
+        return self.fit(X, sample_weight=sample_weight).labels_
+
+    def predict(self, X: Any) -> Any:
+        """Index of the nearest center of each row, int32; lazy where X is not in memory."""
+        return self._apply(X, "labels", np.int32, 0)
+
+    def transform(self, X: Any) -> Any:
+        """Distance of each row to each center, (n_samples, n_clusters); lazy where X is."""
+        dtype = self.cluster_centers_.dtype if hasattr(self, "cluster_centers_") else float
+        return self._apply(X, "distances", dtype, self.n_clusters)
+
+    def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """Fit, and return ``transform(X)``."""
+        return self.fit(X, sample_weight=sample_weight).transform(X)
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Minus the inertia of X under the centers; one pass."""
+        check_is_fitted(self)
+        given = self._input(X, sample_weight, reset=False)
+        plan = self._plan(given)
+        blocks = given.blocks(plan.block_rows)
+        return -Passes(plan.threads).run(blocks, CostStep(self._model()), "score").total
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the fitted model to one file, without pickle; see :meth:`load`.
+
+        ``labels_`` are not saved, nor is a callable ``init`` or a ``RandomState``.
+        """
+        check_is_fitted(self)
+        params = self.get_params(deep=False)
+        arrays = {"cluster_centers": self.cluster_centers_}
+        if not isinstance(self.init, str):
+            if not callable(self.init):
+                arrays["init"] = np.asarray(self.init)
+            params["init"] = None
+        if not isinstance(self.random_state, Integral | None):
+            params["random_state"] = None
+        values = {
+            "params": {n: v.item() if isinstance(v, np.generic) else v for n, v in params.items()},
+            "inertia": self.inertia_,
+            "n_iter": self.n_iter_,
+            "stop_reason": self.stop_reason_,
+            "feature_names": list(getattr(self, "feature_names_in_", ())),
+        }
+        write_model(path, SavedModel(values, arrays, self.history_))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a model that :meth:`save` wrote.
+
+        Raises
+        ------
+        FormatError
+            If the file is torn or not such a model.
+        """
+        saved = read_model(path)
+        params = dict(saved.values["params"])
+        if params["init"] is None:
+            params["init"] = saved.arrays.get("init", "k-means||")
+        model = cls(**params)
+        model._set(
+            saved.arrays["cluster_centers"],
+            float(saved.values["inertia"]),
+            int(saved.values["n_iter"]),
+            str(saved.values["stop_reason"]),
+            saved.history,
+        )
+        model.n_features_in_ = model.cluster_centers_.shape[1]
+        if saved.values["feature_names"]:
+            model.feature_names_in_ = np.array(saved.values["feature_names"], dtype=object)
+        return model
+
+    def to_sklearn(self) -> Any:
+        """A fitted ``sklearn.cluster.KMeans`` with these centers."""
+        from sklearn.cluster import KMeans as SklearnKMeans
+        from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
+
+        check_is_fitted(self)
+        other = SklearnKMeans(
+            self.n_clusters,
+            init=self.cluster_centers_,
+            n_init=1,
+            max_iter=self.max_iter,
+            tol=self.tol,
+        )
+        other.cluster_centers_ = self.cluster_centers_.copy()
+        other.inertia_, other.n_iter_ = self.inertia_, self.n_iter_
+        other.n_features_in_ = self.n_features_in_
+        other._n_features_out = self.n_clusters
+        other._n_threads = _openmp_effective_n_threads()
+        for name in ("feature_names_in_", "labels_"):
+            if isinstance(getattr(self, name, None), np.ndarray):
+                setattr(other, name, getattr(self, name))
+        return other
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.nan_policy == "omit"
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _input(self, X: Any, sample_weight: Any, *, reset: bool) -> _Input:
+        """Check X against what was fitted, or take its features as those to fit (reset)."""
+        if is_in_memory(X):
+            X = validate_data(self, X, reset=reset, order="C", ensure_all_finite=False)
+            X = np.ascontiguousarray(X, dtype=working_dtype(X.dtype))
+            if sample_weight is not None:
+                sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+            return _Input(X, sample_weight)
+        source = open_source(X)
+        if reset:
+            self.n_features_in_ = source.n_features
+            if source.names is not None:
+                self.feature_names_in_: Any = np.array(source.names, dtype=object)
+            elif hasattr(self, "feature_names_in_"):
+                del self.feature_names_in_
+        elif source.n_features != self.n_features_in_:
+            raise DataError(
+                f"X has {source.n_features} features, but {type(self).__name__} is expecting"
+                f" {self.n_features_in_} features as input."
+            )
+        elif source.names and list(source.names) != list(
+            getattr(self, "feature_names_in_", source.names)
+        ):
+            raise DataError(
+                "The feature names should match those that were passed during fit: expected"
+                f" {list(self.feature_names_in_)}, got {list(source.names)}"
+            )
+        return _Input(source, sample_weight)
+
+    def _plan(self, given: _Input) -> Plan:
+        runs, seeding_passes = self._n_init(), self._seeding_passes()
+        wanted = int(self.oversampling_factor * self.n_clusters)
+        parallel = isinstance(self.init, str) and self.init == "k-means||"
+        candidates = 1 + self.init_rounds * wanted if parallel else self.n_clusters
+        return make_plan(
+            given.shape,
+            self.n_clusters,
+            self.residency,
+            memory_limit(self.memory_limit),
+            candidates,
+            seeding_passes=1 + runs * seeding_passes,
+            max_passes=1 + runs * (seeding_passes + self.max_iter + 1),
+        )
+
+    def _seeding_passes(self) -> int:
+        if not isinstance(self.init, str) or self.init == "random" or self.n_clusters == 1:
+            return 0
+        return self.init_rounds + 1 if self.init == "k-means||" else self.n_clusters
+
+    def _n_init(self) -> int:
+        if not isinstance(self.init, str) and not callable(self.init):
+            if self.n_init not in ("auto", 1):
+                warnings.warn(
+                    "Explicit initial center position passed: performing only one init in"
+                    f" {type(self).__name__} instead of n_init={self.n_init}.",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
+            return 1
+        if self.n_init != "auto":
+            return int(self.n_init)
+        return _RESTARTS if callable(self.init) or self.init == "random" else 1
+
+    def _seeds(self, n_features: int, dtype: np.dtype[Any]) -> list[int]:
+        """A seed for each restart."""
+        random = check_random_state(self.random_state)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # given once already, by the plan
+            runs = self._n_init()
+        return [int(random.randint(np.iinfo(np.int32).max)) for _ in range(runs)]
+
+    def _survey(self, passes: Passes, blocks: Blocks, seeds: list[int], history: History) -> Survey:
+        step = SurveyStep(survey_streams(seeds), self.n_clusters)
+        survey = passes.run(blocks, step, "survey")
+        names = getattr(self, "feature_names_in_", None)
+        check_survey(survey, self.n_clusters, self.nan_policy, names)
+        spent = passes.lap()
+        self._recorder(history)(
+            Iteration(
+                "survey",
+                seconds=spent.seconds,
+                passes=spent.passes,
+                bytes_read=spent.bytes_read,
+            )
+        )
+        return survey
+
+    def _start(
+        self,
+        passes: Passes,
+        blocks: Blocks,
+        survey: Survey,
+        X: Any,
+        seed: int,
+        run: int,
+        history: History,
+    ) -> Floats:
+        """Centers from which a restart sets out, (k, d) float64."""
+        if isinstance(self.init, str):
+            seeding = Seeding(
+                self.init, self.n_clusters, self.oversampling_factor, self.init_rounds
+            )
+            record = self._recorder(history)
+            return seed_centers(passes, blocks, survey, seeding, seed, run, record)
+        centers = self.init
+        if callable(centers):
+            centers = centers(X, self.n_clusters, random_state=np.random.RandomState(seed))
+        centers = np.array(centers, dtype=np.float64, ndmin=2)
+        if centers.shape[0] != self.n_clusters:
+            raise DataError(
+                f"The shape of the initial centers {centers.shape} does not match the number of"
+                f" clusters {self.n_clusters}."
+            )
+        if centers.shape[1] != blocks.n_features:
+            raise DataError(
+                f"The shape of the initial centers {centers.shape} does not match the number of"
+                f" features of the data {blocks.n_features}."
+            )
+        if not np.isfinite(centers).all():
+            raise DataError("the initial centers contain NaN or infinity")
+        return centers
+
+    def _recorder(self, history: History) -> Callable[[Iteration], None]:
+        level = logging.INFO if self.verbose else logging.DEBUG
+
+        def record(iteration: Iteration) -> None:
+            history.append(iteration)
+            progress.tell("iteration_done", iteration)
+            logger.log(
+                level,
+                "%s %d: inertia %.7g, shift %.3g, %.3f s",
+                iteration.phase,
+                iteration.step,
+                iteration.inertia,
+                iteration.shift,
+                iteration.seconds,
+            )
+
+        return record
+
+    def _finish(self, fit: Fit, history: History, blocks: Blocks) -> None:
+        dtype = center_dtype(blocks.dtype)
+        centers = np.ascontiguousarray(fit.centers, dtype=dtype)
+        self._set(centers, fit.inertia, fit.n_iter, fit.stop_reason, history)
+        if fit.labels is not None:
+            self.labels_: Any = fit.labels
+        else:
+            self.labels_ = map_lazily(blocks, self._model(), "labels", np.int32)
+        distinct = int((fit.counts > 0).sum())
+        if distinct < self.n_clusters:
+            warnings.warn(
+                f"Number of distinct clusters ({distinct}) found smaller than n_clusters"
+                f" ({self.n_clusters}). Possibly due to duplicate points in X.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    def _set(
+        self, centers: Floats, inertia: float, n_iter: int, stop_reason: str, history: History
+    ) -> None:
+        self.cluster_centers_ = centers
+        self.inertia_ = inertia
+        self.n_iter_ = n_iter
+        self.stop_reason_ = stop_reason
+        self.history_ = history
+        self._n_features_out = len(centers)
+
+    def _model(self) -> Model:
+        names = getattr(self, "feature_names_in_", None)
+        return Model(
+            self.cluster_centers_.astype(np.float64),
+            self.nan_policy,
+            None if names is None else tuple(names),
+        )
+
+    def _apply(self, X: Any, what: str, dtype: Any, columns: int) -> Any:
+        check_is_fitted(self)
+        given = self._input(X, None, reset=False)
+        if isinstance(given.X, Source):
+            blocks = given.blocks(self._plan(given).block_rows)
+            return map_lazily(blocks, self._model(), what, dtype, columns)
+        blocks = given.blocks(None)
+        shape = (len(given.X), columns) if columns else (len(given.X),)
+        if what == "distances" and given.X.dtype.kind == "f":
+            dtype = given.X.dtype
+        out = np.empty(shape, dtype)
+        Passes().run(blocks, FillStep(self._model(), what, out), what)
+        return out
+
+
+def k_means(
+    X: Any, n_clusters: int, *, sample_weight: Any = None, **options: Any
+) -> tuple[Floats, Any, float]:
+    """Cluster X; the functional form of :class:`KMeans`, whose parameters are the options.
+
+    Returns
+    -------
+    centroid : ndarray (n_clusters, n_features)
+    label : array (n_samples,), lazy where X is not in memory
+    inertia : float
+    """
+    model = KMeans(n_clusters, **options).fit(X, sample_weight=sample_weight)
+    return model.cluster_centers_, model.labels_, model.inertia_

@@ -1,0 +1,223 @@
+"""What a fit did, step by step: light enough to keep for data of any size."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dkmeans._typing import Floats
+from dkmeans.errors import FormatError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CENTER_BYTES = (
+    64 * 2**20
+)  # centers kept by a history in all; beyond, every other step's are dropped
+
+
+@dataclass(frozen=True, eq=False)
+class Iteration:
+    """One step of a fit.
+
+    Parameters
+    ----------
+    phase : "survey" and "init" while seeding, "lloyd" for an iteration, "final" for the last
+        assignment where the fit stopped before it converged strictly.
+    run : which of the ``n_init`` restarts, from 0.
+    step : number within the phase, from 1.
+    centers : (k, d) the centers to which the rows were assigned in this step, if kept.
+    inertia : sum of weight * squared distance to these centers.
+    shift : Euclidean length of the move of all centers that followed.
+    sizes : rows in each cluster.
+    seconds, passes, bytes_read : what the step cost; bytes are those of decoded blocks.
+    rows_assigned : rows for which the nearest center was found.
+    """
+
+    phase: str
+    run: int = 0
+    step: int = 0
+    centers: Floats | None = None
+    inertia: float = math.nan
+    shift: float = math.nan
+    sizes: tuple[int, ...] | None = None
+    seconds: float = 0.0
+    passes: int = 0
+    bytes_read: int = 0
+    rows_assigned: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; what is not known is None."""
+        plain = asdict(self)
+        plain["centers"] = None if self.centers is None else self.centers.tolist()
+        plain["sizes"] = None if self.sizes is None else list(self.sizes)
+        for name in ("inertia", "shift"):
+            plain[name] = None if math.isnan(plain[name]) else plain[name]
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any], dtype: str = "float64") -> Iteration:
+        """The inverse of :meth:`to_dict`."""
+        values = {field.name: plain[field.name] for field in fields(cls)}
+        for name in ("inertia", "shift"):
+            values[name] = math.nan if values[name] is None else float(values[name])
+        if values["centers"] is not None:
+            values["centers"] = np.array(values["centers"], dtype=dtype)
+        if values["sizes"] is not None:
+            values["sizes"] = tuple(int(size) for size in values["sizes"])
+        return cls(**values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Iteration) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash((self.phase, self.run, self.step))
+
+
+class History(Sequence[Iteration]):
+    """The steps of a fit, in order; prints as a table.
+
+    ``best_run`` is the restart whose centers the model has.
+    """
+
+    def __init__(self, iterations: Sequence[Iteration] = (), best_run: int = 0) -> None:
+        self._iterations = list(iterations)
+        self.best_run = best_run
+
+    def __len__(self) -> int:
+        return len(self._iterations)
+
+    def __getitem__(self, at: Any) -> Any:
+        if isinstance(at, slice):
+            return History(self._iterations[at], self.best_run)
+        return self._iterations[at]
+
+    def __iter__(self) -> Iterator[Iteration]:
+        return iter(self._iterations)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, History)
+            and self.best_run == other.best_run
+            and self._iterations == other._iterations
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def passes(self) -> int:
+        """Passes over the data in all."""
+        return sum(i.passes for i in self)
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes read from the source in all."""
+        return sum(i.bytes_read for i in self)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds in all."""
+        return sum(i.seconds for i in self)
+
+    def best(self) -> History:
+        """The steps of the run that won, the survey included."""
+        kept = [i for i in self if i.run == self.best_run or i.phase == "survey"]
+        return History(kept, self.best_run)
+
+    def append(self, iteration: Iteration) -> None:
+        """Add a step; drops every other step's centers when they grow past ``CENTER_BYTES``."""
+        self._iterations.append(iteration)
+        kept = [i for i, step in enumerate(self._iterations) if step.centers is not None]
+        if iteration.centers is not None and len(kept) * iteration.centers.nbytes > CENTER_BYTES:
+            for i in kept[1:-1:2]:
+                self._iterations[i] = replace(self._iterations[i], centers=None)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One line a step, as a pandas DataFrame; centers and sizes are columns of objects."""
+        import pandas as pd
+
+        names = [field.name for field in fields(Iteration)]
+        return pd.DataFrame([{n: getattr(i, n) for n in names} for i in self], columns=names)
+
+    def to_jsonl(self, path: str | os.PathLike[str]) -> None:
+        """Write JSON Lines: a head, then a line a step."""
+        Path(path).write_text("\n".join(self.dump()) + "\n", encoding="utf-8")
+
+    @classmethod
+    def from_jsonl(cls, path: str | os.PathLike[str]) -> History:
+        """Read what :meth:`to_jsonl` wrote.
+
+        Raises
+        ------
+        FormatError
+            If the file is not such a history.
+        """
+        return cls.parse(Path(path).read_text(encoding="utf-8").splitlines(), str(path))
+
+    def dump(self) -> list[str]:
+        """The lines of the JSON Lines form."""
+        kept = next((i.centers for i in self if i.centers is not None), np.empty(0))
+        head = {"format": "dkmeans-history", "version": 1, "best_run": self.best_run}
+        lines = [{**head, "dtype": str(kept.dtype)}, *(i.to_dict() for i in self)]
+        return [json.dumps(line, allow_nan=False) for line in lines]
+
+    @classmethod
+    def parse(cls, lines: Sequence[str], where: str) -> History:
+        """The inverse of :meth:`dump`."""
+        try:
+            head = json.loads(lines[0])
+            if head["format"] != "dkmeans-history" or head["version"] != 1:
+                raise ValueError(f"format {head['format']!r}, version {head['version']!r}")
+            steps = [Iteration.from_dict(json.loads(line), head["dtype"]) for line in lines[1:]]
+            return cls(steps, int(head["best_run"]))
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise FormatError(f"{where} is not a dkmeans history of version 1: {error}") from error
+
+    def __str__(self) -> str:
+        runs = len({i.run for i in self}) > 1
+        head = [
+            "phase",
+            "step",
+            "inertia",
+            "shift",
+            "smallest",
+            "largest",
+            "s",
+            "passes",
+            "MB read",
+        ]
+        rows = [([str(i.run)] if runs else []) + _cells(i) for i in self]
+        table = [(["run"] if runs else []) + head, *rows]
+        widths = [max(len(row[c]) for row in table) for c in range(len(table[0]))]
+        return "\n".join(
+            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            for row in table
+        )
+
+    def __repr__(self) -> str:
+        return f"<History of {len(self)} steps, {self.passes} passes, {self.seconds:.2f} s>"
+
+
+def _cells(i: Iteration) -> list[str]:
+    def number(value: float) -> str:
+        return "-" if math.isnan(value) else f"{value:.7g}"
+
+    sizes = i.sizes or ()
+    return [
+        i.phase,
+        str(i.step),
+        number(i.inertia),
+        number(i.shift),
+        str(min(sizes)) if sizes else "-",
+        str(max(sizes)) if sizes else "-",
+        f"{i.seconds:.3f}",
+        str(i.passes),
+        f"{i.bytes_read / 1e6:.1f}",
+    ]

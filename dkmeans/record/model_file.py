@@ -1,0 +1,79 @@
+"""Models on disk: one ``.npz`` file of plain arrays and JSON, never pickles."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dkmeans._typing import AnyArray
+from dkmeans.errors import FormatError, OutputError
+from dkmeans.record.history import History
+
+FORMAT, VERSION = "dkmeans-model", 1
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """What a model file holds: plain values, arrays by name, the history."""
+
+    values: dict[str, Any]
+    arrays: dict[str, AnyArray]
+    history: History
+
+
+def write_model(path: str | os.PathLike[str], model: SavedModel) -> None:
+    """Write beside ``path``, then rename, so that the file appears whole or not at all."""
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise OutputError(f"no such folder: {target.parent}")
+    head = {"format": FORMAT, "version": VERSION, **model.values}
+    texts = {"head": json.dumps(head), "history": "\n".join(model.history.dump())}
+    encoded = {name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            np.savez(file, allow_pickle=False, **encoded, **model.arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_model(path: str | os.PathLike[str]) -> SavedModel:
+    """Read what :func:`write_model` wrote.
+
+    Raises
+    ------
+    FormatError
+        If the file is torn, not a model, or of a later version.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        head = json.loads(arrays.pop("head").tobytes())
+        lines = arrays.pop("history").tobytes().decode().splitlines()
+        if head.pop("format") != FORMAT or head["version"] > VERSION:
+            raise ValueError(f"version {head['version']}; this dkmeans reads up to {VERSION}")
+        head.pop("version")
+    except FileNotFoundError as error:
+        raise FormatError(f"no such file: {os.fspath(path)}") from error
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        zipfile.BadZipFile,
+    ) as error:
+        raise FormatError(f"{os.fspath(path)} is not a dkmeans model: {error}") from error
+    return SavedModel(head, arrays, History.parse(lines, os.fspath(path)))
