@@ -57,7 +57,7 @@ def read_model(path: str | os.PathLike[str]) -> SavedModel:
         If the file is torn, not a model, or of a later version.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         head = json.loads(arrays.pop("head").tobytes())
         lines = arrays.pop("history").tobytes().decode().splitlines()
