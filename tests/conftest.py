@@ -1,0 +1,62 @@
+"""Flags, Hypothesis profile and fixtures that the tests share."""
+
+import dask
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "dkmeans", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("dkmeans")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--slow"):
+        return
+    skip = pytest.mark.skip(reason="slow; run with --slow")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
+
+
+class CountingScheduler:
+    """Dask's threaded scheduler, counting how often anyone computes."""
+
+    def __init__(self):
+        self.computes = 0
+
+    def __call__(self, graph, keys, **options):
+        self.computes += 1
+        return dask.threaded.get(graph, keys, **options)
+
+
+@pytest.fixture
+def computes():
+    """Scheduler in force for the test; ``computes.computes`` says how often it was asked."""
+    scheduler = CountingScheduler()
+    with dask.config.set(scheduler=scheduler):
+        yield scheduler
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two worker processes of one thread each."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def client(cluster):
+    """Client of the two workers, the current one while the test lasts."""
+    from distributed import Client
+
+    with Client(cluster) as made:
+        yield made
