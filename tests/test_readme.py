@@ -6,10 +6,10 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
-
 from dkmeans.cli import cli
 
 ROOT = Path(__file__).parents[1]
@@ -79,3 +79,18 @@ def test_links_lead_somewhere() -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_dependency_has_its_line_and_bound() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?:\*(\w+):\* )?([\w-]+)(?:\[.*\])? \| ([\d.]+) \|", text, re.MULTILINE)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = {"build": project["build-system"]["requires"], "": project["project"]["dependencies"]}
+    extras |= project["project"]["optional-dependencies"]
+    needed = {
+        (extra, *re.match(r"([\w-]+)(?:\[.*\])?>=([\d.]+)", line).groups())
+        for extra, lines in extras.items()
+        for line in lines
+        if not line.startswith("dkmeans")
+    }
+    assert set(rows) == needed
