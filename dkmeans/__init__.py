@@ -1,17 +1,26 @@
-"""K-means for data larger than memory, on Dask."""
+"""K-means for data larger than memory, on Dask.
 
-from dkmeans.engine.memory import Plan
-from dkmeans.errors import (
-    DataError,
-    DkmeansError,
-    FormatError,
-    MemoryLimitError,
-    MissingExtraError,
-    OutputError,
-    SourceError,
-)
-from dkmeans.kmeans import KMeans, k_means
-from dkmeans.record.history import History, Iteration
+Importing the package loads nothing else; a name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dkmeans.engine.memory import Plan
+    from dkmeans.errors import (
+        DataError,
+        DkmeansError,
+        FormatError,
+        MemoryLimitError,
+        MissingExtraError,
+        OutputError,
+        SourceError,
+    )
+    from dkmeans.kmeans import KMeans, k_means
+    from dkmeans.record.history import History, Iteration
 
 __version__ = "0.1.0"
 
@@ -29,3 +38,23 @@ __all__ = [
     "SourceError",
     "k_means",
 ]
+
+_ROOMS = {
+    "History": "record.history",
+    "Iteration": "record.history",
+    "KMeans": "kmeans",
+    "Plan": "engine.memory",
+    "k_means": "kmeans",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the room that has it."""
+    if name not in __all__:
+        raise AttributeError(f"module 'dkmeans' has no attribute {name!r}")
+    return getattr(import_module(f"dkmeans.{_ROOMS.get(name, 'errors')}"), name)
+
+
+def __dir__() -> list[str]:
+    """Public names, loaded or not."""
+    return [*__all__, "__version__"]

@@ -24,16 +24,16 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from dkmeans._typing import AnyArray, Floats
 from dkmeans.data.blocks import Blocks, from_array
-from dkmeans.data.source import Source, working_dtype
+from dkmeans.data.source import Source, center_dtype, working_dtype
 from dkmeans.data.sources import is_in_memory, open_source
-from dkmeans.engine import progress
-from dkmeans.engine.lloyd import Fit, Stop, center_dtype, lloyd
+from dkmeans.engine import exact, progress
+from dkmeans.engine.lloyd import Fit, Stop, lloyd
 from dkmeans.engine.memory import Plan, Shape, make_plan, memory_limit, unit_of
 from dkmeans.engine.passes import Passes, default_threads, map_lazily
 from dkmeans.engine.predict import CostStep, FillStep, Model
 from dkmeans.engine.seeding import Seeding, in_memory_rows, seed_centers, survey_streams
 from dkmeans.engine.survey import Survey, SurveyStep, check_survey
-from dkmeans.errors import DataError
+from dkmeans.errors import DataError, FormatError
 from dkmeans.record.history import History, Iteration
 from dkmeans.record.model_file import SavedModel, read_model, write_model
 
@@ -253,8 +253,7 @@ class KMeans(
 
     def transform(self, X: Any) -> Any:
         """Distance of each row to each center, (n_samples, n_clusters); lazy where X is."""
-        dtype = self.cluster_centers_.dtype if hasattr(self, "cluster_centers_") else float
-        return self._apply(X, "distances", dtype, self.n_clusters)
+        return self._apply(X, "distances", None, self.n_clusters)
 
     def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """Fit, and return ``transform(X)``."""
@@ -266,7 +265,8 @@ class KMeans(
         given = self._input(X, sample_weight, reset=False)
         plan = self._plan(given)
         blocks = given.blocks(plan.block_rows)
-        return -Passes(plan.threads).run(blocks, CostStep(self._model()), "score").total
+        cost = Passes(plan.threads).run(blocks, CostStep(self._model()), "score")
+        return -exact.to_float(cost.total)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted model to one file, without pickle; see :meth:`load`.
@@ -301,20 +301,23 @@ class KMeans(
             If the file is torn or not such a model.
         """
         saved = read_model(path)
-        params = dict(saved.values["params"])
-        if params["init"] is None:
-            params["init"] = saved.arrays.get("init", "k-means||")
-        model = cls(**params)
-        model._set(
-            saved.arrays["cluster_centers"],
-            float(saved.values["inertia"]),
-            int(saved.values["n_iter"]),
-            str(saved.values["stop_reason"]),
-            saved.history,
-        )
-        model.n_features_in_ = model.cluster_centers_.shape[1]
-        if saved.values["feature_names"]:
-            model.feature_names_in_ = np.array(saved.values["feature_names"], dtype=object)
+        try:
+            params, centers = dict(saved.values["params"]), saved.arrays["cluster_centers"]
+            if params["init"] is None:
+                params["init"] = saved.arrays.get("init", "k-means||")
+            model = cls(**params)
+            model._set(
+                centers,
+                float(saved.values["inertia"]),
+                int(saved.values["n_iter"]),
+                str(saved.values["stop_reason"]),
+                saved.history,
+            )
+            model.n_features_in_ = centers.shape[1]
+            if saved.values["feature_names"]:
+                model.feature_names_in_ = np.array(saved.values["feature_names"], dtype=object)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise FormatError(f"{os.fspath(path)} is not a dkmeans model: {error!r}") from error
         return model
 
     def to_sklearn(self) -> Any:
@@ -522,17 +525,16 @@ class KMeans(
         )
 
     def _apply(self, X: Any, what: str, dtype: Any, columns: int) -> Any:
+        """What :class:`Model` says of each row; without a dtype, in that of distances."""
         check_is_fitted(self)
         given = self._input(X, None, reset=False)
+        dtype = dtype or center_dtype(given.X.dtype)
         if isinstance(given.X, Source):
             blocks = given.blocks(self._plan(given).block_rows)
             return map_lazily(blocks, self._model(), what, dtype, columns)
-        blocks = given.blocks(None)
         shape = (len(given.X), columns) if columns else (len(given.X),)
-        if what == "distances" and given.X.dtype.kind == "f":
-            dtype = given.X.dtype
         out = np.empty(shape, dtype)
-        Passes().run(blocks, FillStep(self._model(), what, out), what)
+        Passes().run(given.blocks(None), FillStep(self._model(), what, out), what)
         return out
 
 

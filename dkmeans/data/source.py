@@ -87,6 +87,11 @@ def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return native
 
 
+def center_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Type of the centers for data of this type: float32 for float32, else float64."""
+    return np.dtype(np.float32 if dtype == np.float32 else np.float64)
+
+
 def from_reader(reader: Any, sizes: tuple[int, ...] | None) -> da.Array:
     """Dask array over an object with ``shape``, ``dtype`` and ``__getitem__``, a task a block."""
     assert sizes is not None

@@ -1,85 +1,144 @@
-"""Exact sums of floats: the same bits in any order.
+"""Exact sums of rows: the same bits in any order.
 
-A value is rounded to a coarse grid and its remainder to a fine one. Both grids are powers of two,
-fixed for the whole pass from the range of the data, so the rounding of a value depends on nothing
-else. Multiples of one power of two add without rounding while they fit: in a float64 within a
-block, in an int64 over all blocks. What is dropped is below ``2**-52`` of the largest value. The
-idea is the pre-rounding of Demmel and Nguyen 2013 ("Fast reproducible floating-point summation").
+A value is rounded to a grid, a power of two that is fixed for the whole fit by the survey, so the
+rounding depends on nothing else. Whole multiples of the grid are then added as int64, which is
+exact. Rounding is one addition: ``value + magic``, with ``magic = 1.5 * 2**52 * step``, has the
+multiple in its last bits, so kernels add the bits of that float and take the magic's own off at
+the end. The idea is the pre-rounding of Demmel and Nguyen 2013 ("Fast reproducible floating-point
+summation").
+
+One grid, of ``2**-36`` of the largest value, is enough for rows of up to 24 bits (float32, small
+integers) whose outliers are not extreme. Otherwise what remains is rounded to a second grid,
+``2**-28`` of the first, and so on. A sum is kept as one int64 a level, each worth ``2**28`` of the
+next.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
 
-BITS = 26
-MAX_BLOCK_ROWS = 2 ** (52 - BITS)  # sums of a block fit in a float64
-MAX_ROWS = 2 ** (62 - BITS)  # sums of all blocks fit in an int64
+LEVEL_BITS = 28
+SINGLE_BITS = 36  # of the largest value, kept where one grid is enough
+MAX_LEVELS = 4
+MAX_ROWS = 2 ** (62 - LEVEL_BITS)  # sums of more rows could overflow
+MAX_BLOCK_ROWS = 2 ** (62 - SINGLE_BITS)
 
 
 class Grid(NamedTuple):
-    """Grids of one pass. Adding and subtracting a magic number rounds to its grid."""
+    """Grids of a fit, as magic numbers, the coarsest first."""
 
     origin: Floats  # (d,), taken from each row before it is added
-    magics: Floats  # (d,), of weight * (x - origin)
-    fines: Floats
-    weight_magic: float
-    weight_fine: float
-    sq_magic: float  # of weight * squared distance
-    sq_fine: float
+    rows: Floats  # (levels, d), for weight * (x - origin)
+    weights: Floats  # (MAX_LEVELS,)
+
+    @property
+    def step_bits(self) -> int:
+        """Bits of the largest value that the first level of ``rows`` keeps."""
+        return SINGLE_BITS if len(self.rows) == 1 else LEVEL_BITS
 
 
-def _magic(bound: float) -> float:
-    """Magic number of the coarse grid for values up to ``bound`` in size."""
-    exponent = math.frexp(bound)[1] if 0 < bound < math.inf else 0
-    return 1.5 * 2.0 ** min(max(exponent - BITS + 52, -900), 1022)
-
-
-def grid_for(low: Floats, high: Floats, heaviest: float, centers: Floats) -> Grid:
-    """Grids for rows within [low, high], weights up to ``heaviest``, and these centers.
+def grid_for(
+    low: Floats, high: Floats, sample: Floats, heaviest: float, dtype: np.dtype[Any]
+) -> Grid:
+    """Grids for rows within [low, high] and weights up to ``heaviest``.
 
     Parameters
     ----------
     low, high : (d,) range of each feature.
-    heaviest : the largest weight.
-    centers : (k, d); squared distances to them are summed too.
+    sample : (m, d) rows drawn at random, which tell where most rows are.
+    dtype : of the rows.
     """
-    middle = low / 2 + high / 2
-    reach = np.maximum(high - low, np.spacing(np.abs(middle)))
-    step = np.array([2.0 ** (math.frexp(r)[1] - 1) for r in reach])
-    origin = np.round(middle / step) * step
-    magics = np.array(
-        [_magic(heaviest * max(b - o, o - a)) for a, b, o in zip(low, high, origin, strict=True)]
+    middle = np.median(sample, axis=0)
+    away = np.abs(sample - middle)
+    reach = np.maximum(high - middle, middle - low)
+    near = np.where(away > 0, away, np.inf).min(axis=0)
+    typical = np.median(away, axis=0)
+    typical = np.where(typical > 0, typical, np.where(np.isfinite(near), near, reach))
+    step = np.array(
+        [_power(max(t, np.spacing(abs(m)))) for t, m in zip(typical, middle, strict=True)]
     )
-    span = np.maximum(high, centers.max(axis=0)) - np.minimum(low, centers.min(axis=0))
-    sq_magic = _magic(heaviest * float(np.dot(span, span)) * 1.01)
-    weight_magic = _magic(heaviest)
-    scale = 2.0**-BITS
-    return Grid(
-        origin,
-        magics,
-        magics * scale,
-        weight_magic,
-        weight_magic * scale,
-        sq_magic,
-        sq_magic * scale,
+    origin = np.clip(np.round(middle / step) * step, low.min(), high.max())
+    bounds = heaviest * np.maximum(high - origin, origin - low)
+    ratio = np.log2(np.max(reach / np.where(typical > 0, typical, 1.0), initial=1.0))
+    short = dtype == np.float32 or (dtype.kind in "iu" and dtype.itemsize <= 2)
+    levels = (
+        1 if short and ratio <= SINGLE_BITS - 26 else min(MAX_LEVELS, 2 + int(ratio / LEVEL_BITS))
     )
+    bits = SINGLE_BITS if levels == 1 else LEVEL_BITS
+    coarsest = np.array([_magic(float(bound), bits) for bound in bounds])
+    return Grid(origin, _finer(coarsest, levels), _finer(_magic(heaviest, LEVEL_BITS), MAX_LEVELS))
 
 
-def to_ints(sums: Floats, magic: Floats | float) -> Ints:
-    """Sums of a block, (..., 2) coarse and fine, as whole multiples of their grids."""
-    step = np.asarray(magic) / (1.5 * 2.0**52)
-    parts = [sums[..., 0] / step, sums[..., 1] / (step * 2.0**-BITS)]
-    whole: Ints = np.stack(parts, axis=-1).astype(np.int64)
-    return whole
+def _power(value: float) -> float:
+    """The power of two at or below ``value``."""
+    return float(2.0 ** (math.frexp(value)[1] - 1))
 
 
-def to_floats(ints: AnyArray, magic: Floats | float) -> Floats:
-    """The nearest float64 of sums in whole multiples, (..., 2)."""
-    step = np.asarray(magic) / (1.5 * 2.0**52)
-    value: Floats = ints[..., 0] * step + ints[..., 1] * (step * 2.0**-BITS)
-    return value
+def _magic(bound: float, bits: int) -> float:
+    """Magic number of the grid that keeps ``bits`` bits of values up to ``bound`` in size."""
+    exponent = math.frexp(bound)[1] if 0 < bound < math.inf else 0
+    return float(1.5 * 2.0 ** min(max(exponent - bits + 52, -800), 1022))
+
+
+def _finer(coarsest: Any, levels: int) -> Floats:
+    return np.stack([coarsest * 2.0 ** (-LEVEL_BITS * level) for level in range(levels)])
+
+
+def levels_of(bits: Ints, counts: Ints, grid: Grid) -> Ints:
+    """Sums of rows (k, d, levels), from the kernels' sums of bits (k, levels, d).
+
+    ``counts`` (k,) tells how many rows, and so how many times the magic's own bits, were added.
+    """
+    sums = (bits - counts[:, None, None] * grid.rows.view(np.int64)).transpose(0, 2, 1)
+    if len(grid.rows) > 1:
+        return np.ascontiguousarray(sums)
+    single = sums[..., 0]
+    return np.stack([single >> LEVEL_BITS, single & (2**LEVEL_BITS - 1)], axis=-1)
+
+
+def levels_of_rows(values: Floats, weights: Floats, grid: Grid) -> Ints:
+    """What :func:`levels_of` gives for rows (m, d) that are each a sum of their own."""
+    rest = (values - grid.origin) * weights[:, None]
+    bits = np.empty((len(values), len(grid.rows), len(grid.origin)))
+    for level, magic in enumerate(grid.rows):
+        bits[:, level] = rest + magic
+        rest = rest - (bits[:, level] - magic)
+    return levels_of(bits.view(np.int64), np.ones(len(values), np.int64), grid)
+
+
+def levels_of_weights(weights: Floats, grid: Grid) -> Ints:
+    """Weights (m,) as sums (m, MAX_LEVELS) of their own."""
+    levels, rest = np.empty((len(weights), MAX_LEVELS), np.int64), weights
+    for level, magic in enumerate(grid.weights):
+        high = rest + magic
+        levels[:, level] = high.view(np.int64) - np.float64(magic).view(np.int64)
+        rest = rest - (high - magic)
+    return levels
+
+
+def _to_floats(levels: AnyArray, finest: Any) -> Floats:
+    """The float64 nearest to sums (..., levels) whose last level counts multiples of ``finest``."""
+    levels = levels.copy()
+    for level in range(levels.shape[-1] - 1, 0, -1):
+        levels[..., level - 1] += levels[..., level] >> LEVEL_BITS
+        levels[..., level] &= 2**LEVEL_BITS - 1
+    total: Floats = np.zeros(levels.shape[:-1])
+    for level in range(levels.shape[-1] - 1, -1, -1):
+        step = finest * 2.0 ** (LEVEL_BITS * (levels.shape[-1] - 1 - level))
+        total = total + levels[..., level] * step
+    return total
+
+
+def sums_to_floats(sums: Ints, grid: Grid) -> Floats:
+    """Sums of rows (k, d), relative to the origin, from their levels (k, d, levels)."""
+    return _to_floats(sums, grid.rows[-1] / (1.5 * 2.0**52))
+
+
+def weights_to_floats(masses: Ints, grid: Grid) -> Floats:
+    """Sums of weights (k,), from their levels (k, MAX_LEVELS)."""
+    return _to_floats(masses, grid.weights[-1] / (1.5 * 2.0**52))

@@ -12,7 +12,8 @@ Every kernel goes over the block in tiles of ``TILE`` rows. A tile is assigned i
    formula ``sum((x - c)^2)`` in float64, the lowest index on ties. Labels are thus those of the
    direct formula, whatever the processor, the BLAS, or the row's place in the block.
 
-Sums are exact, so no order of rows, blocks or threads changes a bit of them: see ``grid.py``.
+Sums are exact, so no order of rows, blocks or threads changes a bit of them: see ``grid.py`` for
+those of rows and ``exact.py`` for those of squared distances.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from numba import njit
 from dkmeans._typing import Floats
 from dkmeans.engine.sampling import offer
 
-TILE = 256
+TILE = 256  # rows of a narrow tile; a wide one has as many as keep it in the second-level cache
+TILE_BYTES = 2**18  # more where there are many centers, which BLAS packs anew for each tile
 NARROW = 12
-PANEL = 256  # centers scored by one BLAS call: PANEL x TILE scores stay in the second-level cache
+PANEL = 256  # centers scored by one BLAS call
 _EPS = 2.0**-24
 _HUGE = np.float32(3e38)
 
@@ -86,25 +88,21 @@ def prepare(centers: Floats) -> Scorer:
 @njit(cache=True, nogil=True, fastmath={"contract"})
 def _load_narrow(X, start, m, shift, scale, tile, norms):
     """Write rows start .. start+m of X, moved and scaled, to ``tile`` (d, TILE)."""
-    for i in range(TILE):
-        norms[i] = np.float32(0)
+    norms[:] = 0
     for f in range(X.shape[1]):
-        column, move = tile[f], shift[f]
+        move = shift[f]
         for i in range(m):
-            column[i] = np.float32((np.float64(X[start + i, f]) - move) * scale)
-        for i in range(TILE):
-            norms[i] += column[i] * column[i]
+            value = np.float32((np.float64(X[start + i, f]) - move) * scale)
+            tile[f, i] = value
+            norms[i] += value * value
 
 
 @njit(cache=True, nogil=True)
-def _load_wide(X, start, m, shift, scale, tile, norms):
+def _load_wide(X, start, m, shift, scale, tile):
     """Write rows start .. start+m of X, moved and scaled, to ``tile`` (TILE, d)."""
-    d = X.shape[1]
     for i in range(m):
-        row = tile[i]
-        for f in range(d):
-            row[f] = np.float32((np.float64(X[start + i, f]) - shift[f]) * scale)
-    _sq_norms(tile, m, norms)
+        for f in range(X.shape[1]):
+            tile[i, f] = np.float32((np.float64(X[start + i, f]) - shift[f]) * scale)
 
 
 @njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
@@ -117,19 +115,11 @@ def _sq_norms(tile, m, norms):
 
 
 @njit(cache=True, nogil=True, fastmath=_SCORE)
-def _reset(best, second, labels):
-    for i in range(TILE):
-        best[i] = _HUGE
-        second[i] = _HUGE
-        labels[i] = 0
-
-
-@njit(cache=True, nogil=True, fastmath=_SCORE)
 def _keep_two(s0, s1, s2, s3, k0, k1, k2, k3, first, best, second, labels):
     """Merge the scores of four centers, the lowest index first, into the two best a row."""
     j0 = np.int32(first)
     j1, j2, j3 = np.int32(first + 1), np.int32(first + 2), np.int32(first + 3)
-    for i in range(TILE):
+    for i in range(best.shape[0]):
         a0, a1, a2, a3 = s0[i] + k0, s1[i] + k1, s2[i] + k2, s3[i] + k3
         b, s, j = best[i], second[i], labels[i]
         s = min(s, max(b, a0))
@@ -178,6 +168,35 @@ def _score_narrow(tile, packed, const, scores, best, second, labels):
         _keep_two(s0, s1, s2, s3, k0, k1, k2, k3, j, best, second, labels)
 
 
+@njit(cache=True, nogil=True, fastmath=_SCORE)
+def _score_tiny(tile, packed, const, best, second, labels):
+    """Likewise for up to 4 features: scores stay in registers."""
+    for b in range(packed.shape[0]):
+        c = packed[b, 0]
+        c00, c01, c02, c03 = c[0, 0], c[0, 1], c[0, 2], c[0, 3]
+        c10, c11, c12, c13 = c[1, 0], c[1, 1], c[1, 2], c[1, 3]
+        c20, c21, c22, c23 = c[2, 0], c[2, 1], c[2, 2], c[2, 3]
+        c30, c31, c32, c33 = c[3, 0], c[3, 1], c[3, 2], c[3, 3]
+        first = 4 * b
+        k0, k1, k2, k3 = const[first], const[first + 1], const[first + 2], const[first + 3]
+        j0, j1 = np.int32(first), np.int32(first + 1)
+        j2, j3 = np.int32(first + 2), np.int32(first + 3)
+        for i in range(TILE):
+            x0, x1, x2, x3 = tile[0, i], tile[1, i], tile[2, i], tile[3, i]
+            a0 = k0 + x0 * c00 + x1 * c10 + x2 * c20 + x3 * c30
+            a1 = k1 + x0 * c01 + x1 * c11 + x2 * c21 + x3 * c31
+            a2 = k2 + x0 * c02 + x1 * c12 + x2 * c22 + x3 * c32
+            a3 = k3 + x0 * c03 + x1 * c13 + x2 * c23 + x3 * c33
+            b0, b1 = min(a0, a1), min(a2, a3)
+            w0, w1 = max(a0, a1), max(a2, a3)
+            l0, l1 = j1 if a1 < a0 else j0, j3 if a3 < a2 else j2
+            lead, follow = min(b0, b1), min(max(b0, b1), w0, w1)
+            j = l1 if b1 < b0 else l0
+            second[i] = min(second[i], follow, max(best[i], lead))
+            labels[i] = j if lead < best[i] else labels[i]
+            best[i] = min(best[i], lead)
+
+
 @njit(cache=True, nogil=True)
 def _score_wide(tile, rows, const, scores, best, second, labels):
     """Two best scores of each row of ``tile`` (TILE, d), a panel of centers a BLAS call."""
@@ -193,11 +212,11 @@ def _score_wide(tile, rows, const, scores, best, second, labels):
 
 
 @njit(cache=True, nogil=True)
-def _nearest_exact(x, centers, guess):
-    """Nearest center to ``x`` by the direct formula in float64, or -1 if x is not finite."""
-    d = x.shape[0]
+def _nearest_exact(X, i, centers, guess):
+    """Nearest center to row i by the direct formula in float64, or -1 if it is not finite."""
+    d = X.shape[1]
     for f in range(d):
-        if not np.isfinite(x[f]):
+        if not np.isfinite(X[i, f]):
             return -1
     label, least = -1, np.inf
     for step in range(-1, centers.shape[0]):
@@ -206,7 +225,7 @@ def _nearest_exact(x, centers, guess):
         f = 0
         while f < d and total <= least:
             for g in range(f, min(f + 16, d)):
-                diff = np.float64(x[g]) - centers[j, g]
+                diff = np.float64(X[i, g]) - centers[j, g]
                 total += diff * diff
             f += 16
         if total < least or (total == least and j < label) or label < 0:
@@ -215,160 +234,315 @@ def _nearest_exact(x, centers, guess):
 
 
 @njit(cache=True, nogil=True)
+def _tile_rows(d, k):
+    """Rows of a tile of rows of d features, for k centers."""
+    room = TILE_BYTES if k <= 64 else 4 * TILE_BYTES
+    return TILE if d <= NARROW else max(32, min(TILE, room // (4 * d) // 16 * 16))
+
+
+@njit(cache=True, nogil=True)
 def tile_buffers(scorer, d):
-    """Scratch of a block's tiles: tile, norms, scores, best, second, labels."""
+    """Scratch of a block's tiles: tile, norms, scores, best, second, labels, sq."""
+    n = _tile_rows(d, scorer.exact.shape[0])
     if d <= NARROW:
-        tile = np.zeros((scorer.packed.shape[1] * 4, TILE), np.float32)
-        scores = np.empty((4, TILE), np.float32)
+        tile = np.zeros((scorer.packed.shape[1] * 4, n), np.float32)
+        scores = np.empty((4, n), np.float32)
     else:
-        tile = np.zeros((TILE, d), np.float32)
-        scores = np.empty((min(PANEL, scorer.rows.shape[0]), TILE), np.float32)
+        tile = np.zeros((n, d), np.float32)
+        scores = np.empty((min(PANEL, scorer.rows.shape[0]), n), np.float32)
     return (
         tile,
-        np.zeros(TILE, np.float32),
+        np.zeros(n, np.float32),
         scores,
-        np.empty(TILE, np.float32),
-        np.empty(TILE, np.float32),
-        np.empty(TILE, np.int32),
+        np.empty(n, np.float32),
+        np.empty(n, np.float32),
+        np.empty(n, np.int32),
+        np.empty(n, np.float64),
     )
 
 
 @njit(cache=True, nogil=True)
 def assign_tile(X, start, m, scorer, buffers):
-    """Write to the labels buffer the nearest center of each of m rows; -1 if not finite."""
-    tile, norms, scores, best, second, labels = buffers
-    d = X.shape[1]
-    _reset(best, second, labels)
-    if d <= NARROW:
+    """Return a buffer with the nearest center of each of m rows; -1 where not finite."""
+    tile, norms, scores, best, second, labels, _ = buffers
+    best[:] = _HUGE
+    second[:] = _HUGE
+    labels[:] = 0
+    if X.shape[1] <= NARROW:
         _load_narrow(X, start, m, scorer.shift, scorer.scale, tile, norms)
-        _score_narrow(tile, scorer.packed, scorer.const, scores, best, second, labels)
+        if scorer.packed.shape[1] == 1:
+            _score_tiny(tile, scorer.packed, scorer.const, best, second, labels)
+        else:
+            _score_narrow(tile, scorer.packed, scorer.const, scores, best, second, labels)
     else:
-        _load_wide(X, start, m, scorer.shift, scorer.scale, tile, norms)
+        _load_wide(X, start, m, scorer.shift, scorer.scale, tile)
+        _sq_norms(tile, m, norms)
         _score_wide(tile, scorer.rows, scorer.const, scores, best, second, labels)
-    for i in range(m):
-        margin = second[i] - best[i]
-        clear = margin > scorer.slack[labels[i]] + np.float32(1.02) * scorer.gamma * norms[i]
-        if not (clear and norms[i] < _HUGE):  # NaN and overflow fail both comparisons
-            labels[i] = _nearest_exact(X[start + i], scorer.exact, labels[i])
+    _decide(X, start, m, scorer.exact, scorer.slack, scorer.gamma, norms, best, second, labels)
     return labels
 
 
 @njit(cache=True, nogil=True)
-def sq_distance(x, c):
-    """Direct squared distance in float64; eight sums in a fixed order, so that they vectorise."""
-    d = x.shape[0]
-    whole = d - d % 8
-    s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
-    for f in range(0, whole, 8):
-        d0 = np.float64(x[f]) - c[f]
-        d1 = np.float64(x[f + 1]) - c[f + 1]
-        d2 = np.float64(x[f + 2]) - c[f + 2]
-        d3 = np.float64(x[f + 3]) - c[f + 3]
-        d4 = np.float64(x[f + 4]) - c[f + 4]
-        d5 = np.float64(x[f + 5]) - c[f + 5]
-        d6 = np.float64(x[f + 6]) - c[f + 6]
-        d7 = np.float64(x[f + 7]) - c[f + 7]
-        s0 += d0 * d0
-        s1 += d1 * d1
-        s2 += d2 * d2
-        s3 += d3 * d3
-        s4 += d4 * d4
-        s5 += d5 * d5
-        s6 += d6 * d6
-        s7 += d7 * d7
-    total = ((s0 + s1) + (s2 + s3)) + ((s4 + s5) + (s6 + s7))
-    for f in range(whole, d):
-        diff = np.float64(x[f]) - c[f]
-        total += diff * diff
-    return total
+def _decide(X, start, m, centers, slack, gamma, norms, best, second, labels):
+    """Decide by the direct formula the rows whose two best scores are too close to tell apart."""
+    for i in range(m):
+        clear = second[i] - best[i] > slack[labels[i]] + np.float32(1.02) * gamma * norms[i]
+        if not (clear and norms[i] < _HUGE):  # NaN and overflow fail one of the comparisons
+            labels[i] = _nearest_exact(X, start + i, centers, labels[i])
 
 
 @njit(cache=True, nogil=True)
-def split(value, magic, fine):
-    """Round ``value`` to two multiples, of a coarse and a fine power of two; see ``grid.py``."""
-    high = (value + magic) - magic
-    low = ((value - high) + fine) - fine
-    return high, low
+def sq_tile(X, start, m, centers, labels, sq):
+    """Write the direct squared distance, in float64, of each of m rows to the center it is given.
+
+    Up to 8 features are added in their order. More are folded in half until 8 remain: an order
+    that is the same on every processor and for every row, and that vectorises.
+    """
+    d = X.shape[1]
+    squares = np.empty(d, np.float64)
+    for i in range(m):
+        j = labels[i]
+        total = 0.0
+        if j >= 0:
+            for f in range(d):
+                diff = np.float64(X[start + i, f]) - centers[j, f]
+                squares[f] = diff * diff
+            left = d
+            while left > 8:
+                half = (left + 1) // 2
+                for f in range(left - half):
+                    squares[f] += squares[half + f]
+                left = half
+            for f in range(left):
+                total += squares[f]
+        sq[i] = total
 
 
 @njit(cache=True, nogil=True)
-def _add_row(x, weight, origin, magics, fines, high, low):
-    """Add ``weight * (x - origin)``, rounded to the grid, to a cluster's two sums."""
-    for f in range(x.shape[0]):
-        value = (np.float64(x[f]) - origin[f]) * weight
-        h = (value + magics[f]) - magics[f]
-        high[f] += h
-        low[f] += ((value - h) + fines[f]) - fines[f]
+def add_exact(limbs, value):
+    """Add a float64 to the exact sum ``limbs``; see ``exact.py``."""
+    bits = np.float64(abs(value)).view(np.int64)
+    sign = -1 if value < 0 else 1
+    exponent = bits >> 52
+    mantissa = bits & ((1 << 52) - 1)
+    if exponent > 0:
+        mantissa |= 1 << 52
+        exponent -= 1
+    at, shift = exponent >> 5, exponent & 31
+    low = (mantissa & 0xFFFFFFFF) << shift
+    high = (mantissa >> 32) << shift
+    limbs[at] += sign * (low & 0xFFFFFFFF)
+    limbs[at + 1] += sign * ((low >> 32) + (high & 0xFFFFFFFF))
+    limbs[at + 2] += sign * (high >> 32)
+
+
+@njit(cache=True, nogil=True)
+def _largest(values, m):
+    """Largest of m numbers that are not negative: their bits order as they do, and vectorise."""
+    top = np.int64(0)
+    for i in range(m):
+        top = max(top, np.float64(values[i]).view(np.int64))
+    return np.int64(top).view(np.float64)
+
+
+@njit(cache=True, nogil=True)
+def _add_exact_tile(limbs, values, m, top):
+    """Add m numbers, none negative or above ``top``, to an exact sum.
+
+    They are first added on two grids of 40 bits each, as in ``grid.py``, which vectorises; where
+    that loses a bit of any of them, one by one.
+    """
+    magic = 1.5 * 2.0 ** min(max(math.frexp(top)[1] + 12, -900), 1020)
+    fine = magic * 2.0**-40
+    coarse_sum = fine_sum = lost = 0
+    for i in range(m):
+        high = values[i] + magic
+        rest = values[i] - (high - magic)
+        low = rest + fine
+        coarse_sum += np.float64(high).view(np.int64)
+        fine_sum += np.float64(low).view(np.int64)
+        lost += rest != low - fine
+    if lost:
+        for i in range(m):
+            add_exact(limbs, values[i])
+    else:
+        coarse_sum -= m * np.float64(magic).view(np.int64)
+        fine_sum -= m * np.float64(fine).view(np.int64)
+        add_exact(limbs, coarse_sum * (magic / (1.5 * 2.0**52)))
+        add_exact(limbs, fine_sum * (fine / (1.5 * 2.0**52)))
+
+
+@njit(cache=True, nogil=True)
+def _add_tile(X, start, m, labels, origin, magic, sums):
+    """Add to ``sums`` (k, 1, d) the bits of the rows of a tile, rounded to one grid."""
+    base = magic - origin  # exact: the origin is a multiple of a coarser power of two
+    for i in range(m):
+        j = labels[i]
+        if j >= 0:
+            for f in range(X.shape[1]):
+                sums[j, 0, f] += np.float64(np.float64(X[start + i, f]) + base[f]).view(np.int64)
+
+
+@njit(cache=True, nogil=True)
+def _sum_short_rows(X, start, m, centers, labels, origin, magic, sums, counts, sq):
+    """Count, measure (as :func:`sq_tile`) and add rows of up to 8 features, in one go."""
+    base = magic - origin
+    for i in range(m):
+        j = labels[i]
+        total = 0.0
+        if j >= 0:
+            counts[j] += 1
+            for f in range(X.shape[1]):
+                x = np.float64(X[start + i, f])
+                diff = x - centers[j, f]
+                total += diff * diff
+                sums[j, 0, f] += np.float64(x + base[f]).view(np.int64)
+        sq[i] = total
+
+
+@njit(cache=True, nogil=True)
+def _add_tile_weighted(X, start, m, labels, weights, origin, magic, sums):
+    """Likewise, each row times its weight."""
+    for i in range(m):
+        j, w = labels[i], weights[start + i]
+        if j >= 0:
+            for f in range(X.shape[1]):
+                value = (np.float64(X[start + i, f]) - origin[f]) * w
+                sums[j, 0, f] += np.float64(value + magic[f]).view(np.int64)
+
+
+@njit(cache=True, nogil=True)
+def _add_tile_levels(X, start, m, labels, weights, origin, magics, sums):
+    """Add to ``sums`` (k, levels, d) the bits of the rows of a tile, rounded to several grids."""
+    weighted = weights.shape[0] > 0
+    rest = np.empty(X.shape[1])
+    for i in range(m):
+        j, w = labels[i], weights[start + i] if weighted else 1.0
+        if j < 0:
+            continue
+        for f in range(X.shape[1]):
+            rest[f] = (np.float64(X[start + i, f]) - origin[f]) * w
+        for level in range(magics.shape[0]):
+            for f in range(X.shape[1]):
+                high = rest[f] + magics[level, f]
+                rest[f] -= high - magics[level, f]
+                sums[j, level, f] += np.float64(high).view(np.int64)
+
+
+@njit(cache=True, nogil=True)
+def count_tile(start, m, labels, weights, magics, masses, counts):
+    """Add the rows of a tile to the sizes and weights of clusters; weight 0 loses its label."""
+    weighted = weights.shape[0] > 0
+    for i in range(m):
+        j = labels[i]
+        if j >= 0 and weighted:
+            rest = weights[start + i]
+            if rest <= 0.0:
+                labels[i] = -1
+                continue
+            for level in range(magics.shape[0]):
+                high = rest + magics[level]
+                rest -= high - magics[level]
+                masses[j, level] += np.float64(high).view(np.int64)
+                masses[j, level] -= np.float64(magics[level]).view(np.int64)
+        if j >= 0:
+            counts[j] += 1
+
+
+@njit(cache=True, nogil=True)
+def _cost_tile(start, m, labels, weights, sq, parts, cost):
+    """Add weight * squared distance of the rows of a tile to the exact sum ``cost``."""
+    if weights.shape[0] == 0:
+        _add_exact_tile(cost, sq, m, _largest(sq, m))
+        return
+    for i in range(m):
+        parts[i] = weights[start + i] * sq[i] if labels[i] >= 0 else 0.0
+    _add_exact_tile(cost, parts, m, _largest(parts, m))
+
+
+@njit(cache=True, nogil=True)
+def _offer_tile(start, m, labels, sq, far_keys, far_rows, size):
+    """Offer the rows of a tile to the heap of those farthest from their centers."""
+    if size == far_keys.shape[0] and _largest(sq, m) < -far_keys[0]:
+        return size
+    for i in range(m):
+        if labels[i] >= 0 and (size < far_keys.shape[0] or -sq[i] <= far_keys[0]):
+            size = offer(far_keys, far_rows, size, -sq[i], start + i)
+    return size
 
 
 @njit(cache=True, nogil=True)
 def assign(X, scorer, labels):
     """Write the label of each row of X (n, d) to ``labels`` (n,) int32; -1 where not finite."""
     buffers = tile_buffers(scorer, X.shape[1])
-    for start in range(0, X.shape[0], TILE):
-        m = min(TILE, X.shape[0] - start)
+    step = buffers[1].shape[0]
+    for start in range(0, X.shape[0], step):
+        m = min(step, X.shape[0] - start)
         found = assign_tile(X, start, m, scorer, buffers)
         for i in range(m):
             labels[start + i] = found[i]
 
 
 @njit(cache=True, nogil=True)
-def lloyd(X, weights, scorer, grid, sums, masses, counts, far_keys, far_rows, labels):
+def lloyd(X, weights, scorer, grid, sums, masses, counts, inertia, far_keys, far_rows, labels):
     """Assign the rows of X (n, d) and add them to their clusters, in one sweep.
 
-    ``weights`` has one float64 a row, or none for unit weights. Written: ``sums`` (k, 2, d),
-    ``masses`` (k, 2), ``counts`` (k,), the heap of farthest rows (``far_keys`` is minus the
-    squared distance), and ``labels`` where it has one entry a row. Rows that are not finite and
-    rows of weight 0 add nothing. Returns the two sums of the inertia, the size of the heap and
-    the first row that is not finite, or -1.
+    ``weights`` has one float64 a row, or none for unit weights. Written: ``sums`` (k, levels, d)
+    of bits and ``masses`` (k, levels), both int64, ``counts`` (k,), the exact sum ``inertia``, the
+    heap of farthest rows (``far_keys`` is minus the squared distance), and ``labels`` where it has
+    one entry a row. Rows that are not finite and rows of weight 0 add nothing. Returns the size of
+    the heap and the first row that is not finite, or -1.
     """
     buffers = tile_buffers(scorer, X.shape[1])
-    weighted, wanted = weights.shape[0] > 0, labels.shape[0] > 0
-    inertia_high = inertia_low = 0.0
+    sq, parts, step = buffers[6], np.empty(buffers[6].shape[0]), buffers[6].shape[0]
+    origin, magics = grid.origin, grid.rows
+    plain = weights.shape[0] == 0 and magics.shape[0] == 1
     size, bad = 0, -1
-    for start in range(0, X.shape[0], TILE):
-        m = min(TILE, X.shape[0] - start)
+    for start in range(0, X.shape[0], step):
+        m = min(step, X.shape[0] - start)
         found = assign_tile(X, start, m, scorer, buffers)
         for i in range(m):
-            j, row = found[i], start + i
-            if wanted:
-                labels[row] = j
-            if j < 0:
-                bad = row if bad < 0 else bad
-                continue
-            weight = weights[row] if weighted else 1.0
-            if weight == 0.0:
-                continue
-            x = X[row]
-            sq = sq_distance(x, scorer.exact[j])
-            high, low = split(weight * sq, grid.sq_magic, grid.sq_fine)
-            inertia_high += high
-            inertia_low += low
-            counts[j] += 1
-            if weighted:
-                high, low = split(weight, grid.weight_magic, grid.weight_fine)
-                masses[j, 0] += high
-                masses[j, 1] += low
-            _add_row(x, weight, grid.origin, grid.magics, grid.fines, sums[j, 0], sums[j, 1])
-            if size < far_keys.shape[0] or -sq <= far_keys[0]:
-                size = offer(far_keys, far_rows, size, -sq, row)
-    return inertia_high, inertia_low, size, bad
+            if found[i] < 0 and bad < 0:
+                bad = start + i
+            if labels.shape[0] > 0:
+                labels[start + i] = found[i]
+        if plain and X.shape[1] <= 8:
+            _sum_short_rows(X, start, m, scorer.exact, found, origin, magics[0], sums, counts, sq)
+        else:
+            count_tile(start, m, found, weights, grid.weights, masses, counts)
+            sq_tile(X, start, m, scorer.exact, found, sq)
+            if plain:
+                _add_tile(X, start, m, found, origin, magics[0], sums)
+            elif magics.shape[0] > 1:
+                _add_tile_levels(X, start, m, found, weights, origin, magics, sums)
+            else:
+                _add_tile_weighted(X, start, m, found, weights, origin, magics[0], sums)
+        _cost_tile(start, m, found, weights, sq, parts, inertia)
+        size = _offer_tile(start, m, found, sq, far_keys, far_rows, size)
+    return size, bad
 
 
 @njit(cache=True, nogil=True)
 def distances(X, centers, out):
     """Write the distance of each row of X (n, d) to each center (k, d) to ``out`` (n, k)."""
-    for i in range(X.shape[0]):
+    step = 256
+    labels, sq = np.empty(step, np.int32), np.empty(step, np.float64)
+    for start in range(0, X.shape[0], step):
+        m = min(step, X.shape[0] - start)
         for j in range(centers.shape[0]):
-            out[i, j] = np.sqrt(sq_distance(X[i], centers[j]))
+            labels[:] = j
+            sq_tile(X, start, m, centers, labels, sq)
+            for i in range(m):
+                out[start + i, j] = np.sqrt(sq[i])
 
 
 @njit(cache=True, nogil=True)
-def cost(X, weights, centers, labels):
-    """Sum of weight * squared distance of the rows of X (n, d) to the centers of their labels."""
-    total = 0.0
-    for i in range(X.shape[0]):
-        if labels[i] >= 0:
-            sq = sq_distance(X[i], centers[labels[i]])
-            total += sq * weights[i] if weights.shape[0] > 0 else sq
-    return total
+def cost(X, weights, centers, labels, total):
+    """Add weight * squared distance of the rows of X to their centers to the exact ``total``."""
+    step = 256
+    sq, parts = np.empty(step), np.empty(step)
+    for start in range(0, X.shape[0], step):
+        m = min(step, X.shape[0] - start)
+        found = labels[start : start + m]
+        sq_tile(X, start, m, centers, found, sq)
+        _cost_tile(start, m, found, weights, sq, parts, total)

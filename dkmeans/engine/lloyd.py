@@ -10,11 +10,13 @@ import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.data.blocks import Blocks
-from dkmeans.engine.grid import Grid, grid_for, to_floats, to_ints
-from dkmeans.engine.partial import BadValue, Partial, rows_of
+from dkmeans.data.source import center_dtype
+from dkmeans.engine import exact
+from dkmeans.engine.grid import Grid, levels_of, sums_to_floats
+from dkmeans.engine.partial import Partial, bad_value, rows_of
 from dkmeans.engine.passes import Passes
 from dkmeans.engine.survey import Survey
-from dkmeans.engine.update import update
+from dkmeans.engine.update import masses_of, update
 from dkmeans.record.history import Iteration
 
 MAX_RELOCATED = 64  # empty clusters that one iteration can move; any others wait for the next
@@ -32,30 +34,26 @@ class LloydStep:
         from dkmeans.engine import kernels
 
         k, d = self.centers.shape
-        sums, masses = np.zeros((k, 2, d)), np.zeros((k, 2))
-        counts = np.zeros(k, np.int64)
+        bits = np.zeros((k, len(self.grid.rows), d), np.int64)
+        masses = np.zeros((k, len(self.grid.weights)), np.int64)
+        counts, inertia = np.zeros(k, np.int64), exact.zeros()
         most = min(k, MAX_RELOCATED)
         keys, rows = np.empty(most), np.empty(most, np.int64)
         labels = np.empty(len(X) if self.want_labels else 0, np.int32)
         scorer = kernels.prepare(self.centers)
-        high, low, size, bad = kernels.lloyd(
-            X, weights, scorer, self.grid, sums, masses, counts, keys, rows, labels
+        size, bad = kernels.lloyd(
+            X, weights, scorer, self.grid, bits, masses, counts, inertia, keys, rows, labels
         )
         return Partial(
-            to_ints(sums.transpose(0, 2, 1), self.grid.magics),
-            to_ints(masses, self.grid.weight_magic),
+            levels_of(bits, counts, self.grid),
+            masses,
             counts,
-            to_ints(np.array([high, low]), self.grid.sq_magic),
+            inertia,
             rows_of(X, weights, offset, keys[:size], rows[:size]),
+            most,
             None if bad < 0 else bad_value(X, offset, bad),
             (labels,) if self.want_labels else (),
         )
-
-
-def bad_value(X: AnyArray, offset: int, row: int) -> BadValue:
-    """The first value of a row that is not finite."""
-    column = int(np.argmin(np.isfinite(X[row])))
-    return BadValue(row + offset, column, float(X[row, column]))
 
 
 @dataclass(frozen=True)
@@ -87,11 +85,6 @@ class Stop:
     tol: float
 
 
-def center_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Type of the centers for data of this type: float32 for float32, else float64."""
-    return np.dtype(np.float32 if dtype == np.float32 else np.float64)
-
-
 def lloyd(
     passes: Passes,
     blocks: Blocks,
@@ -110,33 +103,26 @@ def lloyd(
     """
     dtype = center_dtype(blocks.dtype)
     centers = centers.astype(dtype).astype(np.float64)
-    allowed = np.nan
+    allowed, grid, weighted = np.nan, survey.grid, blocks.weights is not None
     reason, n_iter = "max_iter", 0
     for n_iter in range(1, stop.max_iter + 1):
-        partial, grid = _assign(passes, blocks, survey, centers, "lloyd", want_labels)
-        found = update(partial, grid, centers, dtype, blocks.weights is not None)
-        inertia = float(to_floats(partial.inertia, grid.sq_magic))
+        partial = passes.run(blocks, LloydStep(centers, grid, want_labels), "lloyd")
+        found = update(partial, grid, centers, dtype, weighted)
+        inertia = exact.to_float(partial.inertia)
         shift = float(np.sqrt(found.sq_shift))
         record(_iteration("lloyd", run, n_iter, passes, centers, inertia, shift, partial, dtype))
         if n_iter == 1:
-            allowed = stop.tol * _mean_variance(partial, grid, centers, inertia, blocks)
+            allowed = stop.tol * _mean_variance(partial, grid, centers, inertia, weighted)
         if found.sq_shift == 0:
             return Fit(centers, inertia, partial.counts, n_iter, "converged", _labels(partial))
         centers = found.centers
         if found.sq_shift <= allowed:
             reason = "tol"
             break
-    partial, grid = _assign(passes, blocks, survey, centers, "final", want_labels)
-    inertia = float(to_floats(partial.inertia, grid.sq_magic))
+    partial = passes.run(blocks, LloydStep(centers, grid, want_labels), "final")
+    inertia = exact.to_float(partial.inertia)
     record(_iteration("final", run, 1, passes, centers, inertia, 0.0, partial, dtype))
     return Fit(centers, inertia, partial.counts, n_iter, reason, _labels(partial))
-
-
-def _assign(
-    passes: Passes, blocks: Blocks, survey: Survey, centers: Floats, name: str, want_labels: bool
-) -> tuple[Partial, Grid]:
-    grid = grid_for(survey.low, survey.high, survey.heaviest, centers)
-    return passes.run(blocks, LloydStep(centers, grid, want_labels), name), grid
 
 
 def _labels(partial: Partial) -> Ints | None:
@@ -171,18 +157,15 @@ def _iteration(
 
 
 def _mean_variance(
-    partial: Partial, grid: Grid, centers: Floats, inertia: float, blocks: Blocks
+    partial: Partial, grid: Grid, centers: Floats, inertia: float, weighted: bool
 ) -> float:
     """Mean variance of the features, from the sums of any one assignment.
 
     With rows ``v`` and centers ``c`` relative to the origin of the grid,
     ``sum |v|^2 = inertia + 2 sum_j c_j.S_j - sum_j m_j |c_j|^2`` for the sums S and masses m.
     """
-    if blocks.weights is not None:
-        mass = to_floats(partial.masses, grid.weight_magic)
-    else:
-        mass = partial.counts.astype(np.float64)
-    moved, sums = centers - grid.origin, to_floats(partial.sums, grid.magics)
+    mass = masses_of(partial.counts, partial.masses, grid, weighted)
+    moved, sums = centers - grid.origin, sums_to_floats(partial.sums, grid)
     total = float(mass.sum())
     squares = inertia + 2 * float(np.sum(moved * sums)) - float(np.sum(mass @ (moved * moved)))
     mean = sums.sum(axis=0) / total

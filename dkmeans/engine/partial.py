@@ -1,7 +1,7 @@
 """What one block returns, and how the returns of many blocks become one.
 
-All sums are whole multiples of the pass's grid (see ``grid.py``), so ``combine`` may take the
-parts in any order and any grouping.
+All sums are exact (see ``grid.py`` and ``exact.py``), so ``combine`` may take the parts in any
+order and any grouping.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans.engine import exact
 
 
 @dataclass(frozen=True)
@@ -71,17 +72,23 @@ class BadValue:
     value: float
 
 
+def bad_value(X: AnyArray, offset: int, row: int) -> BadValue:
+    """The first value of a row that is not finite."""
+    column = int(np.argmin(np.isfinite(X[row])))
+    return BadValue(row + offset, column, float(X[row, column]))
+
+
 @dataclass(frozen=True)
 class Partial:
     """Assignment and sums of some rows.
 
     Parameters
     ----------
-    sums : (k, d, 2) int64, of weight * (x - origin).
-    masses : (k, 2) int64, of the weights.
+    sums : (k, d, levels) int64, of weight * (x - origin).
+    masses : (k, levels) int64, of the weights.
     counts : (k,) int64, rows with a positive weight.
-    inertia : (2,) int64, of weight * squared distance.
-    far : the rows farthest from their centers; keys are minus the squared distance.
+    inertia : exact sum of weight * squared distance.
+    far : the ``most`` rows farthest from their centers; keys are minus the squared distance.
     bad : the first row that is not finite, if any.
     labels : (rows,) int32 of one block, where they were asked for.
     """
@@ -91,6 +98,7 @@ class Partial:
     counts: Ints
     inertia: Ints
     far: Rows
+    most: int
     bad: BadValue | None
     labels: tuple[Ints, ...] = ()
 
@@ -101,18 +109,18 @@ class Partial:
         if len(parts) == 1:
             return first
         sums, masses = first.sums.copy(), first.masses.copy()
-        counts, inertia = first.counts.copy(), first.inertia.copy()
+        counts = first.counts.copy()
         for part in parts[1:]:
             sums += part.sums
             masses += part.masses
             counts += part.counts
-            inertia += part.inertia
         return Partial(
             sums,
             masses,
             counts,
-            inertia,
-            merge_rows([p.far for p in parts], max(len(p.far) for p in parts)),
+            exact.combine([p.inertia for p in parts]),
+            merge_rows([p.far for p in parts], first.most),
+            first.most,
             first_bad([p.bad for p in parts]),
             tuple(label for p in parts for label in p.labels),
         )

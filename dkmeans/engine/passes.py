@@ -328,4 +328,4 @@ def map_lazily(blocks: Blocks, model: Any, what: str, dtype: Any, columns: int =
 def _call(
     X: AnyArray, *, model: Any, what: str, offsets: tuple[int, ...] | None, block_id: Any = None
 ) -> AnyArray:
-    return cast(AnyArray, getattr(model, what)(X, offsets[block_id[0]] if offsets else 0))
+    return cast(AnyArray, getattr(model, what)(X, offsets[block_id[0]] if offsets else None))

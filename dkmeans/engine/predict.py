@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
-from dkmeans.data.source import kernel_view
-from dkmeans.engine.lloyd import bad_value
+from dkmeans.data.source import center_dtype, kernel_view
+from dkmeans.engine import exact
+from dkmeans.engine.partial import bad_value
 from dkmeans.engine.survey import check_weights, describe_bad
 from dkmeans.errors import DataError
 
@@ -31,7 +31,7 @@ class Model:
     nan_policy: str
     names: tuple[str, ...] | None
 
-    def labels(self, X: AnyArray, offset: int = 0) -> Ints:
+    def labels(self, X: AnyArray, offset: int | None = 0) -> Ints:
         """Index of the nearest center of each row, (rows,) int32."""
         from dkmeans.engine import kernels
 
@@ -39,17 +39,18 @@ class Model:
         X = kernel_view(X)
         kernels.assign(X, kernels.prepare(self.centers), labels)
         if self.nan_policy == "raise" and len(labels) and labels.min() < 0:
-            bad = bad_value(X, offset, int(np.argmin(labels)))
-            raise DataError(describe_bad(bad, self.names))
+            bad = bad_value(X, offset or 0, int(np.argmin(labels)))
+            where = " of its block (X has blocks of unknown size)" if offset is None else ""
+            raise DataError(describe_bad(bad, self.names, where))
         return labels
 
-    def distances(self, X: AnyArray, offset: int = 0) -> Floats:
+    def distances(self, X: AnyArray, offset: int | None = 0) -> Floats:
         """Distance of each row to each center, (rows, k); NaN for rows that are left out."""
         from dkmeans.engine import kernels
 
         labels = self.labels(X, offset)
         X = kernel_view(X)
-        out = np.empty((len(X), len(self.centers)), np.float32 if X.dtype == np.float32 else float)
+        out = np.empty((len(X), len(self.centers)), center_dtype(X.dtype))
         kernels.distances(X, self.centers, out)
         out[labels < 0] = np.nan
         return out
@@ -57,14 +58,14 @@ class Model:
 
 @dataclass(frozen=True)
 class Cost:
-    """A sum over some rows."""
+    """Exact sum of weight * squared distance."""
 
-    total: float
+    total: Ints
 
     @staticmethod
     def combine(parts: Sequence[Cost]) -> Cost:
         """Add up."""
-        return Cost(math.fsum(p.total for p in parts))
+        return Cost(exact.combine([p.total for p in parts]))
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,9 @@ class CostStep:
 
         check_weights(weights, offset)
         labels = self.model.labels(X, offset)
-        return Cost(kernels.cost(X, weights, self.model.centers, labels))
+        total = exact.zeros()
+        kernels.cost(X, weights, self.model.centers, labels, total)
+        return Cost(total)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ import numpy as np
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.data import blocks as _blocks
 from dkmeans.data.blocks import Blocks
-from dkmeans.engine.grid import Grid, grid_for, to_floats, to_ints
+from dkmeans.engine import exact
 from dkmeans.engine.lloyd import Stop, lloyd
 from dkmeans.engine.partial import Rows, merge_rows, rows_of
 from dkmeans.engine.passes import Passes
 from dkmeans.engine.survey import Survey, SurveyStep
+from dkmeans.engine.update import masses_of
 from dkmeans.record.history import Iteration
 
 RECLUSTER_ITERATIONS = 100
@@ -34,7 +35,7 @@ class Draw:
     def combine(parts: Sequence[Draw]) -> Draw:
         """Add the costs, keep the smallest keys."""
         most = parts[0].most
-        cost = sum((p.cost for p in parts[1:]), parts[0].cost)
+        cost = exact.combine([p.cost for p in parts])
         return Draw(cost, merge_rows([p.rows for p in parts], most), most)
 
 
@@ -43,7 +44,6 @@ class DrawStep:
     """Cost of a block under ``centers``, and rows drawn by their share of it."""
 
     centers: Floats
-    grid: Grid
     stream: np.uint64
     most: int
 
@@ -53,16 +53,14 @@ class DrawStep:
         most = min(self.most, len(X))
         keys, rows = np.empty(most), np.empty(most, np.int64)
         scorer = kernels.prepare(self.centers)
-        high, low, size = seeding_kernels.cost_draw(
-            X, weights, offset, scorer, self.grid, self.stream, keys, rows
-        )
-        cost = to_ints(np.array([high, low]), self.grid.sq_magic)
+        cost = exact.zeros()
+        size = seeding_kernels.cost_draw(X, weights, offset, scorer, self.stream, cost, keys, rows)
         return Draw(cost, rows_of(X, weights, offset, keys[:size], rows[:size]), self.most)
 
 
 @dataclass(frozen=True)
 class Attraction:
-    """Rows nearest to each candidate, (c,), and their weight (c, 2)."""
+    """Rows nearest to each candidate, (c,), and their weight (c, levels)."""
 
     counts: Ints
     masses: Ints
@@ -81,20 +79,23 @@ class AttractStep:
     """Count the rows of a block nearest to each of ``centers``."""
 
     centers: Floats
-    grid: Grid
+    weight_magics: Floats
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Attraction:
         from dkmeans.engine import kernels, seeding_kernels
 
-        counts, masses = np.zeros(len(self.centers), np.int64), np.zeros((len(self.centers), 2))
+        counts, masses = (
+            np.zeros(len(self.centers), np.int64),
+            np.zeros((len(self.centers), 2), np.int64),
+        )
         scorer = kernels.prepare(self.centers)
-        seeding_kernels.attract(X, weights, scorer, self.grid, masses, counts)
-        return Attraction(counts, to_ints(masses, self.grid.weight_magic))
+        seeding_kernels.attract(X, weights, scorer, self.weight_magics, masses, counts)
+        return Attraction(counts, masses)
 
 
 @dataclass(frozen=True)
 class Trials:
-    """For each trial center its cost (t, 2), and for each stream the row that would follow."""
+    """Exact cost of each trial (t, LIMBS), and for each stream the row that would follow."""
 
     costs: Ints
     rows: tuple[Rows, ...]  # t * s draws of at most one row
@@ -103,7 +104,7 @@ class Trials:
     def combine(parts: Sequence[Trials]) -> Trials:
         """Add the costs, keep the smallest keys."""
         return Trials(
-            sum((p.costs for p in parts[1:]), parts[0].costs),
+            exact.combine([p.costs for p in parts]),
             tuple(merge_rows(rows, 1) for rows in zip(*(p.rows for p in parts), strict=True)),
         )
 
@@ -114,7 +115,6 @@ class TrialStep:
 
     centers: Floats
     trials: Floats
-    grid: Grid
     streams: tuple[np.uint64, ...]
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Trials:
@@ -122,21 +122,17 @@ class TrialStep:
 
         first = len(self.centers) == 0
         shape = (len(self.trials), len(self.streams))
-        costs, keys, rows = (
-            np.zeros((shape[0], 2)),
-            np.full(shape, np.inf),
-            np.zeros(shape, np.int64),
-        )
+        costs, keys, rows = exact.zeros(shape[0]), np.full(shape, np.inf), np.zeros(shape, np.int64)
         scorer = kernels.prepare(self.trials if first else self.centers)
         streams = np.array(self.streams, np.uint64)
         seeding_kernels.try_centers(
-            X, weights, offset, scorer, first, self.trials, self.grid, streams, costs, keys, rows
+            X, weights, offset, scorer, first, self.trials, streams, costs, keys, rows
         )
         drawn = []
         for key, row in zip(keys.ravel(), rows.ravel(), strict=True):
             m = int(np.isfinite(key))
             drawn.append(rows_of(X, weights, offset, np.array([key])[:m], np.array([row])[:m]))
-        return Trials(to_ints(costs, self.grid.sq_magic), tuple(drawn))
+        return Trials(costs, tuple(drawn))
 
 
 @dataclass(frozen=True)
@@ -198,22 +194,18 @@ def _parallel(
     most = math.ceil(wanted + 6 * math.sqrt(wanted) + 10)  # 6 sigma above the expected number
     candidates = drawn.values[:1]
     for number in range(1, seeding.rounds + 1):
-        grid = grid_for(survey.low, survey.high, survey.heaviest, candidates)
         stream = stream_key(seed, _ROUND, number)
-        draw = passes.run(blocks, DrawStep(candidates, grid, stream, most), f"init {number}")
-        cost = float(to_floats(draw.cost, grid.sq_magic))
+        draw = passes.run(blocks, DrawStep(candidates, stream, most), f"init {number}")
+        cost = exact.to_float(draw.cost)
         record(_seed_step(passes, run, number, cost))
         if cost <= 0:
             break
         fresh = draw.rows.values[draw.rows.keys < wanted / cost]
         candidates = np.concatenate([candidates, fresh])
-    grid = grid_for(survey.low, survey.high, survey.heaviest, candidates)
-    attraction = passes.run(blocks, AttractStep(candidates, grid), "init weights")
+    grid, weighted = survey.grid, blocks.weights is not None
+    attraction = passes.run(blocks, AttractStep(candidates, grid.weights), "init weights")
     record(_seed_step(passes, run, seeding.rounds + 1, math.nan))
-    if blocks.weights is not None:
-        weights = to_floats(attraction.masses, grid.weight_magic)
-    else:
-        weights = attraction.counts.astype(np.float64)
+    weights = masses_of(attraction.counts, attraction.masses, grid, weighted)
     held = weights > 0
     return recluster(candidates[held], weights[held], drawn, k, seed)
 
@@ -261,11 +253,9 @@ def _plus_plus(
     many = 2 + int(math.log(k))
     centers, trials = drawn.values[:0], drawn.values[:1]
     for step in range(1, k + 1):
-        everything = np.concatenate([centers, trials])
-        grid = grid_for(survey.low, survey.high, survey.heaviest, everything)
         streams = tuple(stream_key(seed, _TRIAL, step, t) for t in range(many))
-        found = passes.run(blocks, TrialStep(centers, trials, grid, streams), f"init {step}")
-        costs = to_floats(found.costs, grid.sq_magic)
+        found = passes.run(blocks, TrialStep(centers, trials, streams), f"init {step}")
+        costs = [exact.to_float(cost) for cost in found.costs]
         best = int(np.argmin(costs))
         record(_seed_step(passes, run, step, float(costs[best])))
         centers = np.concatenate([centers, trials[best : best + 1]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from dkmeans.engine.kernels import TILE, assign_tile, split, sq_distance, tile_buffers
+from dkmeans.engine.kernels import add_exact, assign_tile, count_tile, sq_tile, tile_buffers
 from dkmeans.engine.sampling import offer, uniform
 
 
@@ -48,91 +48,78 @@ def survey(X, weights, offset, stream_keys, keys, rows, sizes, low, high):
 
 
 @njit(cache=True, nogil=True)
-def cost_draw(X, weights, offset, scorer, grid, stream, keys, rows):
+def cost_draw(X, weights, offset, scorer, stream, cost, keys, rows):
     """Cost of the rows of X under the centers, and a draw of rows by their share of it.
 
     A row's key is ``u / (w D^2)``: it belongs to a draw in which each row enters with probability
     ``l w D^2 / cost``, independently, exactly if its key is below ``l / cost``. The cost need not
-    be known beforehand, only that at most ``len(keys)`` rows are below. Returns the two sums of
-    the cost and the size of the heap.
+    be known beforehand, only that at most ``len(keys)`` rows are below. Adds to the exact sum
+    ``cost`` and returns the size of the heap.
     """
     buffers = tile_buffers(scorer, X.shape[1])
+    sq, step = buffers[6], buffers[1].shape[0]
     weighted = weights.shape[0] > 0
-    cost_high = cost_low = 0.0
     size = 0
-    for start in range(0, X.shape[0], TILE):
-        m = min(TILE, X.shape[0] - start)
+    for start in range(0, X.shape[0], step):
+        m = min(step, X.shape[0] - start)
         labels = assign_tile(X, start, m, scorer, buffers)
+        sq_tile(X, start, m, scorer.exact, labels, sq)
         for i in range(m):
-            row = start + i
-            if labels[i] < 0:
-                continue
-            part = sq_distance(X[row], scorer.exact[labels[i]])
-            part *= weights[row] if weighted else 1.0
+            part = sq[i] * weights[start + i] if weighted else sq[i]
             if part <= 0.0:
                 continue
-            high, low = split(part, grid.sq_magic, grid.sq_fine)
-            cost_high += high
-            cost_low += low
-            key = uniform(stream, offset + row) / part
+            add_exact(cost, part)
+            key = uniform(stream, offset + start + i) / part
             if size < keys.shape[0] or key <= keys[0]:
-                size = offer(keys, rows, size, key, row)
-    return cost_high, cost_low, size
+                size = offer(keys, rows, size, key, start + i)
+    return size
 
 
 @njit(cache=True, nogil=True)
-def attract(X, weights, scorer, grid, masses, counts):
-    """Add to ``counts`` (k,) and ``masses`` (k, 2) the rows nearest to each center."""
+def attract(X, weights, scorer, magics, masses, counts):
+    """Add to ``counts`` (k,) and ``masses`` (k, levels) the rows nearest to each center."""
     buffers = tile_buffers(scorer, X.shape[1])
-    weighted = weights.shape[0] > 0
-    for start in range(0, X.shape[0], TILE):
-        m = min(TILE, X.shape[0] - start)
+    step = buffers[1].shape[0]
+    for start in range(0, X.shape[0], step):
+        m = min(step, X.shape[0] - start)
         labels = assign_tile(X, start, m, scorer, buffers)
-        for i in range(m):
-            j = labels[i]
-            weight = weights[start + i] if weighted else 1.0
-            if j < 0 or weight <= 0.0:
-                continue
-            counts[j] += 1
-            if weighted:
-                high, low = split(weight, grid.weight_magic, grid.weight_fine)
-                masses[j, 0] += high
-                masses[j, 1] += low
+        count_tile(start, m, labels, weights, magics, masses, counts)
 
 
 @njit(cache=True, nogil=True)
-def try_centers(X, weights, offset, scorer, first, trials, grid, streams, costs, keys, rows):
+def try_centers(X, weights, offset, scorer, first, trials, streams, costs, keys, rows):
     """Cost with each of the trial centers added, and the next draws that would follow each.
 
-    ``first`` says that there are no centers yet (the scorer is then not used). Written: ``costs``
-    (t, 2), and ``keys`` and ``rows`` (t, s): for each trial and stream, the row with the smallest
-    ``-log(u) / (w D^2)``, which is a draw in proportion to ``w D^2``.
+    ``first`` says that there are no centers yet (the scorer is then not used). Written: the exact
+    sums ``costs`` (t, LIMBS), and ``keys`` and ``rows`` (t, s): for each trial and stream, the row
+    with the smallest ``-log(u) / (w D^2)``, which is a draw in proportion to ``w D^2``.
     """
     buffers = tile_buffers(scorer, X.shape[1])
-    weighted = weights.shape[0] > 0
+    sq, step = buffers[6], buffers[1].shape[0]
     t, s = keys.shape
     draws = np.empty(s, np.float64)
-    for start in range(0, X.shape[0], TILE):
-        m = min(TILE, X.shape[0] - start)
+    trial_sq = np.empty((t, step), np.float64)
+    given = np.empty(step, np.int32)
+    for start in range(0, X.shape[0], step):
+        m = min(step, X.shape[0] - start)
         labels = assign_tile(X, start, m, scorer, buffers)
+        sq_tile(X, start, m, scorer.exact, labels, sq)
+        for a in range(t):
+            given[:] = a
+            sq_tile(X, start, m, trials, given, trial_sq[a])
         for i in range(m):
             row = start + i
-            weight = weights[row] if weighted else 1.0
-            if labels[i] < 0 or weight <= 0.0:
-                continue
-            x = X[row]
-            base = np.inf if first else sq_distance(x, scorer.exact[labels[i]])
-            if base == 0.0:
+            weight = weights[row] if weights.shape[0] > 0 else 1.0
+            base = np.inf if first else sq[i]
+            if labels[i] < 0 or weight <= 0.0 or base == 0.0:
                 continue
             for b in range(s):
                 draws[b] = -np.log(uniform(streams[b], offset + row))
             for a in range(t):
-                part = weight * min(base, sq_distance(x, trials[a]))
+                part = weight * min(base, trial_sq[a, i])
                 if part <= 0.0:
                     continue
-                high, low = split(part, grid.sq_magic, grid.sq_fine)
-                costs[a, 0] += high
-                costs[a, 1] += low
+                add_exact(costs[a], part)
                 for b in range(s):
                     key = draws[b] / part
                     if key < keys[a, b] or (key == keys[a, b] and row < rows[a, b]):

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats
+from dkmeans.engine.grid import Grid, grid_for
 from dkmeans.engine.partial import BadValue, Rows, first_bad, merge_rows, rows_of
 from dkmeans.errors import DataError
+
+MIN_DRAWN = 64  # rows that tell where most of the data are
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,8 @@ class Survey:
     low, high : (d,) range of each feature over the rows that take part.
     heaviest : the largest weight.
     bad : the first value that is not finite.
-    draws : for each stream, rows drawn at random in proportion to their weight.
+    draws : for each stream, ``most`` rows drawn at random in proportion to their weight.
+    dtype : of the rows.
     """
 
     sizes: dict[int, int]
@@ -35,6 +41,12 @@ class Survey:
     bad: BadValue | None
     draws: tuple[Rows, ...]
     most: int
+    dtype: np.dtype[Any]
+
+    @cached_property
+    def grid(self) -> Grid:
+        """Grids on which the sums of these rows are exact."""
+        return grid_for(self.low, self.high, self.draws[0].values, self.heaviest, self.dtype)
 
     @property
     def n_rows(self) -> int:
@@ -58,21 +70,23 @@ class Survey:
             first_bad([p.bad for p in parts]),
             tuple(merge_rows(draws, most) for draws in zip(*(p.draws for p in parts), strict=True)),
             most,
+            parts[0].dtype,
         )
 
 
 @dataclass(frozen=True)
 class SurveyStep:
-    """Survey a block, drawing ``most`` rows for each of ``streams``."""
+    """Survey a block, drawing at least ``wanted`` rows for each of ``streams``."""
 
     streams: tuple[np.uint64, ...]
-    most: int
+    wanted: int
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Survey:
         from dkmeans.engine import seeding_kernels
 
         n, d = X.shape
-        shape = (len(self.streams), min(self.most, n))
+        most = max(self.wanted, MIN_DRAWN)
+        shape = (len(self.streams), min(most, n))
         keys, rows = np.empty(shape), np.empty(shape, np.int64)
         filled = np.zeros(shape[0], np.int64)
         low, high = np.full(d, np.inf), np.full(d, -np.inf)
@@ -91,7 +105,8 @@ class SurveyStep:
             tuple(
                 rows_of(X, weights, offset, keys[s, :m], rows[s, :m]) for s, m in enumerate(filled)
             ),
-            self.most,
+            most,
+            X.dtype,
         )
 
 
@@ -132,11 +147,11 @@ def check_survey(
         )
 
 
-def describe_bad(bad: BadValue, names: Sequence[str] | None) -> str:
+def describe_bad(bad: BadValue, names: Sequence[str] | None, where: str = "") -> str:
     """The message for a value that is not finite, in the words that scikit-learn uses."""
     what = "NaN" if np.isnan(bad.value) else "infinity"
     column = repr(names[bad.column]) if names else bad.column
     return (
-        f"Input X contains {what}: {bad.value} at row {bad.row}, column {column}. Clean the data,"
-        " or leave such rows out with nan_policy='omit'."
+        f"Input X contains {what}: {bad.value} at row {bad.row}{where}, column {column}. Clean the"
+        " data, or leave such rows out with nan_policy='omit'."
     )

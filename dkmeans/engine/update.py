@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 
 from dkmeans._typing import Floats, Ints
-from dkmeans.engine.grid import Grid, to_floats, to_ints
+from dkmeans.engine.grid import (
+    Grid,
+    levels_of_rows,
+    levels_of_weights,
+    sums_to_floats,
+    weights_to_floats,
+)
 from dkmeans.engine.partial import Partial
 
 
@@ -23,7 +29,7 @@ class Update:
 
 def masses_of(counts: Ints, masses: Ints, grid: Grid, weighted: bool) -> Floats:
     """Weight of each cluster, (k,)."""
-    return to_floats(masses, grid.weight_magic) if weighted else counts.astype(np.float64)
+    return weights_to_floats(masses, grid) if weighted else counts.astype(np.float64)
 
 
 def update(
@@ -40,7 +46,7 @@ def update(
         sums, masses, counts = sums.copy(), masses.copy(), counts.copy()
         _relocate(partial, grid, centers, relocated, sums, masses, counts)
     weight = masses_of(counts, masses, grid, weighted)[:, None]
-    total = to_floats(sums, grid.magics)
+    total = sums_to_floats(sums, grid)
     filled = weight[:, 0] > 0
     new = centers.copy()
     new[filled] = grid.origin + total[filled] / weight[filled]
@@ -64,20 +70,10 @@ def _relocate(
     far = partial.far.take(slice(0, many))
     owners = np.empty(many, dtype=np.int32)
     kernels.assign(far.values, kernels.prepare(centers), owners)
-    value = (far.values - grid.origin) * far.weights[:, None]
-    moved_sums = to_ints(_split(value, grid.magics, grid.fines), grid.magics)
-    moved_mass = to_ints(
-        _split(far.weights, grid.weight_magic, grid.weight_fine), grid.weight_magic
-    )
+    moved_sums = levels_of_rows(far.values, far.weights, grid)
+    moved_mass = levels_of_weights(far.weights, grid)
     for i, j in enumerate(np.flatnonzero(partial.counts == 0)[:many]):
         sums[owners[i]] -= moved_sums[i]
         masses[owners[i]] -= moved_mass[i]
         counts[owners[i]] -= 1
         sums[j], masses[j], counts[j] = moved_sums[i], moved_mass[i], 1
-
-
-def _split(value: Floats, magic: Any, fine: Any) -> Floats:
-    """The kernels' rounding to the two grids, for a few rows at once."""
-    high = (value + magic) - magic
-    low = ((value - high) + fine) - fine
-    return np.stack([high, low], axis=-1)
