@@ -171,7 +171,7 @@ def test_the_rounds_are_recorded_with_the_cost_before_them():
 
 
 def test_oversampling_draws_so_many_rows_a_round(candidates):
-    """That is l = oversampling_factor * k rows a round on average, so 5 rounds of 40 add about 200."""
+    """Of l = oversampling_factor * k rows a round on average, 5 rounds of 40 add about 200."""
     X = np.random.default_rng(0).normal(size=(5000, 2))
     counts = []
     for seed in range(8):

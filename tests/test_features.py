@@ -1,0 +1,79 @@
+"""Figures of the reference documents, reached from the best of ten starts.
+
+Each was found with scikit-learn (n_init=10); a row of the feature table names its source.
+"""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris, make_blobs
+from sklearn.metrics import adjusted_rand_score, silhouette_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler, scale
+
+from dkmeans import KMeans, k_means
+
+
+def blobs(n, centers, std, seed, standardised=True):
+    X, y = make_blobs(n, centers=centers, cluster_std=std, random_state=seed)
+    return (scale(X) if standardised else X), y
+
+
+CORNERS = [(1, 1), (-1, -1), (1, -1)]
+
+
+@pytest.mark.parametrize("init", ["k-means||", "k-means++", "random"])
+def test_a1_three_standardised_blobs_have_inertia_212_3913(init):
+    """Centres (0.6226, 1.3173), (-1.3027, -0.6570), (0.6955, -0.6444)."""
+    X, _ = blobs(750, CORNERS, 0.4, 0)
+    model = KMeans(3, init=init, n_init=10, random_state=0).fit(X)
+    assert model.inertia_ == pytest.approx(212.3913, abs=6e-5)
+    found = model.cluster_centers_[np.argsort(model.cluster_centers_[:, 0])]
+    expected = [(-1.3027, -0.6570), (0.6226, 1.3173), (0.6955, -0.6444)]
+    np.testing.assert_allclose(found, expected, atol=6e-5)
+
+
+def test_a3_the_function_returns_centroid_label_and_inertia_212_3913():
+    X, _ = blobs(750, CORNERS, 0.4, 0)
+    centroid, label, inertia = k_means(X, 3, n_init=10, random_state=0)
+    assert (centroid.shape, label.shape) == ((3, 2), (750,))
+    assert inertia == pytest.approx(212.3913, abs=6e-5)
+
+
+@pytest.mark.parametrize(
+    ("data", "k", "inertia"),
+    [
+        pytest.param((300, 3, 0.8, 42, False), 3, 362.7901, id="B1-362.7901"),
+        pytest.param((150, 3, 0.7, 42), 3, 4.666143, id="C2-4.666143"),
+        pytest.param((400, 4, 0.9, 42), 4, 18.842568, id="C6-18.842568"),
+    ],
+)
+def test_b1_c2_c6_inertia_of_blobs(data, k, inertia):
+    X, y = blobs(*data)
+    model = KMeans(k, n_init=10, random_state=0).fit(X)
+    assert model.inertia_ == pytest.approx(inertia, rel=3e-7)
+    steps = [i.inertia for i in model.history_.best() if i.phase in ("lloyd", "final")]
+    assert steps == sorted(steps, reverse=True)
+    if k == 4:
+        assert adjusted_rand_score(y, model.labels_) == 1.0
+
+
+def test_c6_the_pipeline_finds_the_same():
+    X, _ = blobs(400, 4, 0.9, 42, standardised=False)
+    pipeline = make_pipeline(StandardScaler(), KMeans(4, n_init=10, random_state=0)).fit(X)
+    assert pipeline[-1].inertia_ == pytest.approx(18.842568, abs=6e-7)
+
+
+def test_b4_iris_petals_have_inertia_18_0270_and_ari_0_8857():
+    iris = load_iris()
+    model = KMeans(3, n_init=10, random_state=0).fit(scale(iris.data[:, 2:]))
+    assert model.inertia_ == pytest.approx(18.0270, abs=6e-5)
+    assert adjusted_rand_score(iris.target, model.labels_) == pytest.approx(0.8857, abs=6e-5)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 42])
+def test_d1_d3_iris_sepals_have_inertia_37_0507_from_any_seed(seed):
+    """D1: silhouette 0.4451; D3: the same from other seeds."""
+    X = load_iris().data[:, :2]
+    model = KMeans(3, n_init=10, random_state=seed).fit(X)
+    assert model.inertia_ == pytest.approx(37.0507, abs=6e-5)
+    assert silhouette_score(X, model.labels_) == pytest.approx(0.4451, abs=6e-5)
