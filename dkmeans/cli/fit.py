@@ -1,0 +1,119 @@
+"""``dkmeans fit``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dkmeans.cli import options
+from dkmeans.cli.display import Display, Hidden, show_json, show_lines, showing
+
+if TYPE_CHECKING:
+    from dkmeans import KMeans
+    from dkmeans.data.source import Source
+
+_EXAMPLE = """
+dkmeans fit X.zarr -k 64 --memory-limit 1GiB --seed 0 \\
+  --labels labels.zarr --model model.npz --history history.jsonl
+"""
+
+
+@click.command(
+    "fit",
+    short_help="Find K centers and write the model and the labels.",
+    epilog=options.example(_EXAMPLE),
+)
+@options.input_options
+@options.model_options
+@click.option("--tol", type=click.FloatRange(min=0), default=1e-4, show_default=True)
+@click.option(
+    "--nan-policy",
+    type=click.Choice(["raise", "omit"]),
+    default="raise",
+    show_default=True,
+    help="Stop at NaN or infinity, or leave such rows out with the label -1.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of all draws.")
+@options.memory_option
+@click.option("--labels", metavar="PATH", help="Write labels to .zarr or .parquet.")
+@click.option("--model", metavar="PATH", help="Write the model, as .npz.")
+@click.option("--history", metavar="PATH", help="Write the record of the fit, as JSON Lines.")
+@options.cluster_options
+@options.overwrite_option
+@options.quiet_option
+@options.json_option
+def command(**given: Any) -> None:
+    """Find K centers in INPUT; write the model, the labels and the record of the fit.
+
+    INPUT is a Zarr array or a Parquet file or folder, by path or URI.
+    """
+    outputs = options.check_outputs(given, "model", "history", "labels")
+    hidden = given["quiet"] or given["as_json"]
+    with options.cluster(given):
+        source, model = options.open_input(given), options.make_model(given)
+        with showing(hidden=hidden) as display:
+            results = fit_and_write(model, source, outputs, display, overwrite=given["overwrite"])
+    if given["as_json"]:
+        show_json(results)
+    else:
+        show_lines(summary(results))
+
+
+def fit_and_write(
+    model: KMeans,
+    source: Source,
+    outputs: dict[str, str],
+    display: Display | Hidden,
+    *,
+    overwrite: bool,
+) -> dict[str, Any]:
+    """Fit, write the outputs, the model first, and return what there is to say."""
+    from dkmeans.data.outputs import replacing
+    from dkmeans.data.sinks import write_labels
+
+    began = time.perf_counter()
+    plan = model.plan(source)
+    model.fit(source)
+    if "model" in outputs:
+        model.save(outputs["model"])
+    if "history" in outputs:
+        with replacing(outputs["history"], overwrite) as partial:
+            model.history_.to_jsonl(partial)
+    if "labels" in outputs:
+        with display.tasks("labels"):
+            write_labels(
+                model.labels_, outputs["labels"], overwrite=overwrite, threads=plan.threads
+            )
+    sizes = [step.sizes for step in model.history_.best() if step.sizes]
+    return {
+        "input": source.where,
+        "n_clusters": model.n_clusters,
+        "n_features": model.n_features_in_,
+        "inertia": model.inertia_,
+        "n_iter": model.n_iter_,
+        "stop_reason": model.stop_reason_,
+        "sizes": list(sizes[-1]) if sizes else None,
+        "passes": model.history_.passes,
+        "bytes_read": model.history_.bytes_read,
+        "seconds": time.perf_counter() - began,
+        "outputs": outputs,
+        "plan": asdict(plan),
+    }
+
+
+def summary(results: dict[str, Any]) -> list[tuple[str, str]]:
+    """The results as names and values, for people."""
+    lines = [
+        ("centers", f"{results['n_clusters']:,} of {results['n_features']:,} features"),
+        ("inertia", f"{results['inertia']:.9g}"),
+        ("iterations", f"{results['n_iter']} ({results['stop_reason']})"),
+    ]
+    if results["sizes"]:
+        smallest, largest = min(results["sizes"]), max(results["sizes"])
+        lines.append(("cluster sizes", f"{smallest:,} to {largest:,} rows"))
+    read = f"{results['bytes_read'] / 1e6:,.1f} MB read"
+    lines.append(("passes", f"{results['passes']}, {read}, {results['seconds']:.1f} s in all"))
+    return lines + list(results["outputs"].items())

@@ -1,0 +1,130 @@
+"""``dkmeans info``."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import click
+
+from dkmeans.cli import options
+from dkmeans.cli.display import show_json, show_lines
+from dkmeans.errors import SourceError
+
+_NAMES = 12  # columns that are listed for people; JSON has all
+
+
+@click.command(
+    "info",
+    short_help="Describe a store or a model.",
+    epilog=options.example("dkmeans info X.zarr\ndkmeans info model.npz --json"),
+)
+@click.argument("input")
+@click.option("--component", metavar="PATH", help="Array inside a Zarr group.")
+@click.option("--storage-option", metavar="KEY=VALUE", multiple=True, help="As for fit.")
+@options.json_option
+def command(**given: Any) -> None:
+    """Describe INPUT: a Zarr store, a Parquet dataset, or a model that fit wrote."""
+    found = _describe(given)
+    if given["as_json"]:
+        show_json(found)
+    else:
+        show_lines([(name.replace("_", " "), _text(name, value)) for name, value in found.items()])
+
+
+def _describe(given: options.Given) -> dict[str, Any]:
+    from dkmeans.data.parquet_source import looks_like_parquet
+
+    path, storage = given["input"], options.storage_options(given)
+    if "://" not in path:
+        if not os.path.exists(path):
+            raise SourceError(f"no such file or folder: {os.path.abspath(path)}")
+        if os.path.isfile(path) and not looks_like_parquet(path):
+            return _model(path)
+    if given["component"] is None and looks_like_parquet(path, storage):
+        return _parquet(path, storage)
+    return _zarr(path, given["component"], storage)
+
+
+def _zarr(path: str, component: str | None, storage: dict[str, Any] | None) -> dict[str, Any]:
+    import zarr
+
+    try:
+        array: Any = zarr.open(path, mode="r", path=component or "", storage_options=storage)
+    except (OSError, ValueError, KeyError) as error:
+        raise SourceError(f"{path} is not a Zarr store or a Parquet dataset: {error}") from error
+    if not hasattr(array, "shape"):
+        arrays = {name: f"{item.shape} {item.dtype}" for name, item in array.arrays()}
+        return {"kind": "zarr group", "path": path, "arrays": arrays}
+    return {
+        "kind": "zarr array",
+        "path": path,
+        "shape": list(array.shape),
+        "dtype": str(array.dtype),
+        "chunks": list(array.chunks),
+        "shards": list(array.shards) if getattr(array, "shards", None) else None,
+        "columns": array.attrs.get("columns"),
+        "bytes_in_memory": math.prod(array.shape) * array.dtype.itemsize,
+        "bytes_stored": array.nbytes_stored(),
+    }
+
+
+def _parquet(path: str, storage: dict[str, Any] | None) -> dict[str, Any]:
+    import fsspec
+    import pyarrow.dataset as ds
+
+    system, inner = fsspec.core.url_to_fs(path, **(storage or {}))
+    try:
+        data = ds.dataset(inner, format="parquet", filesystem=system, partitioning="hive")
+        groups = [group for file in data.get_fragments() for group in file.row_groups]
+    except (OSError, ValueError) as error:
+        raise SourceError(f"cannot open {path}: {error}") from error
+    rows = [group.num_rows for group in groups]
+    return {
+        "kind": "parquet",
+        "path": path,
+        "shape": [sum(rows), len(data.schema.names)],
+        "columns": {field.name: str(field.type) for field in data.schema},
+        "files": len(data.files),
+        "row_groups": len(groups),
+        "largest_row_group": max(rows, default=0),
+        "bytes_in_memory": sum(group.total_byte_size for group in groups),
+        "bytes_stored": sum(system.size(file) for file in data.files),
+    }
+
+
+def _model(path: str) -> dict[str, Any]:
+    from dkmeans import KMeans
+
+    model = KMeans.load(path)
+    names = getattr(model, "feature_names_in_", None)
+    return {
+        "kind": "model",
+        "path": path,
+        "shape": list(model.cluster_centers_.shape),
+        "dtype": str(model.cluster_centers_.dtype),
+        "columns": None if names is None else list(names),
+        "inertia": model.inertia_,
+        "n_iter": model.n_iter_,
+        "stop_reason": model.stop_reason_,
+        "init": model.init if isinstance(model.init, str) else "array",
+        "seed": model.random_state,
+        "passes": model.history_.passes,
+        "bytes_read": model.history_.bytes_read,
+        "bytes_stored": os.path.getsize(path),
+    }
+
+
+def _text(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, dict):
+        return _text(name, [f"{key}: {text}" for key, text in value.items()] or None)
+    if isinstance(value, list) and name in ("shape", "chunks", "shards"):
+        return " x ".join(f"{size:,}" for size in value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value[:_NAMES])) + (", ..." if len(value) > _NAMES else "")
+    if name.startswith("bytes"):
+        return f"{value:,} ({value / 1e6:,.1f} MB)"
+    return f"{value:,}" if isinstance(value, int) and name != "seed" else str(value)

@@ -1,0 +1,208 @@
+"""Options that commands share, and what becomes of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from dkmeans.cli.errors import Failure
+
+if TYPE_CHECKING:
+    from dkmeans import KMeans
+    from dkmeans.data.source import Source
+
+F = TypeVar("F", bound=Callable[..., Any])
+Given = dict[str, Any]
+_CONNECT_TIMEOUT = "10s"
+
+
+def _all(*options: Callable[[F], F]) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+input_options = _all(
+    click.argument("input"),
+    click.option("--columns", metavar="A,B", help="Columns to use, by name."),
+    click.option("--component", metavar="PATH", help="Array inside a Zarr group."),
+    click.option(
+        "--storage-option",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="Option of the storage behind a URI, such as anon=true; may be repeated.",
+    ),
+)
+
+model_options = _all(
+    click.option("-k", "--n-clusters", type=click.IntRange(min=1), required=True, help="Clusters."),
+    click.option(
+        "--init",
+        type=click.Choice(["k-means||", "k-means++", "random"]),
+        default="k-means||",
+        show_default=True,
+        help="How the first centers are chosen.",
+    ),
+    click.option(
+        "--n-init", type=click.IntRange(min=1), help="Restarts; 10 for random, else 1 by default."
+    ),
+    click.option("--max-iter", type=click.IntRange(min=1), default=300, show_default=True),
+    click.option(
+        "--residency",
+        type=click.Choice(["auto", "memory", "stream"]),
+        default="auto",
+        show_default=True,
+        help="Keep the data in memory after the first read, or stream them.",
+    ),
+)
+
+memory_option = click.option(
+    "--memory-limit", metavar="BYTES", help='Such as "1GiB"; by default what is available.'
+)
+
+cluster_options = _all(
+    click.option(
+        "--scheduler", metavar="ADDRESS", help="Dask scheduler to use, as tcp://host:8786."
+    ),
+    click.option(
+        "--workers", type=click.IntRange(min=1), help="Start so many worker processes instead."
+    ),
+)
+
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def example(text: str) -> str:
+    """Epilog of a command's help."""
+    lines = "\n".join(f"  {line}" for line in text.strip().splitlines())
+    return f"\b\nExample:\n{lines}"
+
+
+def open_input(given: Given, columns: list[str] | None = None) -> Source:
+    """The INPUT of a command, with its options; ``columns`` where the command line names none."""
+    from dkmeans.data.sources import open_source
+
+    if given["columns"] is not None:
+        columns = [name.strip() for name in given["columns"].split(",")]
+    return open_source(
+        given["input"],
+        columns=columns,
+        component=given["component"],
+        storage_options=storage_options(given),
+    )
+
+
+def storage_options(given: Given) -> dict[str, Any] | None:
+    """The --storage-option of a command as a mapping."""
+    return dict(_pair(text) for text in given["storage_option"]) or None
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise Failure(f"--storage-option must be KEY=VALUE, got {text!r}")
+    with contextlib.suppress(json.JSONDecodeError):
+        return key, json.loads(value)
+    return key, value
+
+
+def make_model(given: Given) -> KMeans:
+    """The estimator that the options describe."""
+    from dkmeans import KMeans
+
+    seed, tol = given.get("seed"), given.get("tol")
+    return KMeans(
+        given["n_clusters"],
+        init=given["init"],
+        n_init=given["n_init"] or "auto",
+        max_iter=given["max_iter"],
+        tol=1e-4 if tol is None else tol,
+        random_state=seed,
+        memory_limit=given["memory_limit"],
+        residency=given["residency"],
+        nan_policy=given.get("nan_policy", "raise"),
+    )
+
+
+def check_outputs(given: Given, *names: str) -> dict[str, str]:
+    """Absolute paths of the outputs that are asked for, all of which can be written."""
+    from dkmeans.data.outputs import check_output
+    from dkmeans.data.sinks import check_rows_output
+    from dkmeans.errors import OutputError
+
+    found: dict[str, str] = {}
+    source = os.path.realpath(given["input"])
+    for name in names:
+        if given[name] is None:
+            continue
+        check = check_rows_output if name == "labels" else check_output
+        try:
+            found[name] = check(given[name], given["overwrite"])
+        except OutputError as error:
+            raise OutputError(f"--{name}: {error}") from error
+        target = os.path.realpath(found[name])
+        if os.path.commonpath([target, source]) in (target, source):
+            raise OutputError(f"--{name}: {found[name]} and the input {source} overlap")
+    if len(set(found.values())) < len(found):
+        raise OutputError("two outputs have the same path")
+    return found
+
+
+@contextlib.contextmanager
+def cluster(given: Given) -> Iterator[None]:
+    """Work on the cluster that the options name, where they name one."""
+    if given["scheduler"] and given["workers"]:
+        raise Failure("--scheduler and --workers exclude each other")
+    if given["scheduler"]:
+        with _connected(given["scheduler"]):
+            yield
+    elif given["workers"]:
+        with _started(given["workers"]):
+            yield
+    else:
+        yield
+
+
+@contextlib.contextmanager
+def _connected(address: str) -> Iterator[None]:
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=_CONNECT_TIMEOUT)
+    except (OSError, ValueError, TypeError) as error:
+        raise Failure(f"cannot connect to the scheduler {address}: {error}") from error
+    with client:
+        if not client.nthreads():
+            raise Failure(f"the scheduler {address} has no workers")
+        yield
+
+
+@contextlib.contextmanager
+def _started(workers: int) -> Iterator[None]:
+    import logging
+
+    from dask.system import CPU_COUNT
+    from distributed import Client, LocalCluster
+
+    threads = max(1, CPU_COUNT // workers)
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=threads,
+            processes=True,
+            dashboard_address=None,
+            silence_logs=logging.ERROR,
+        ) as local,
+        Client(local),
+    ):
+        yield

@@ -1,0 +1,173 @@
+"""Writing rows block by block, to Zarr or Parquet, without ever gathering them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+from dask.system import CPU_COUNT
+
+from dkmeans._typing import AnyArray
+from dkmeans.data.outputs import check_output, replacing
+from dkmeans.errors import OutputError
+
+LABEL_ROWS = 2**20  # rows of a chunk of labels
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How rows lie in storage.
+
+    Parameters
+    ----------
+    chunk_rows : rows of a Zarr chunk or a Parquet row group.
+    names : column names; a Parquet table needs them, Zarr keeps them as attribute ``columns``.
+    """
+
+    chunk_rows: int
+    names: tuple[str, ...] | None = None
+
+
+def kind_of(path: str | os.PathLike[str]) -> str:
+    """Return "zarr" or "parquet", by the ending of the path.
+
+    Raises
+    ------
+    OutputError
+        For any other ending.
+    """
+    ending = os.path.splitext(os.fspath(path).rstrip("/"))[1]
+    if ending not in (".zarr", ".parquet"):
+        raise OutputError(f"{os.fspath(path)} must end in .zarr or .parquet, to say what to write")
+    return ending[1:]
+
+
+def check_rows_output(path: str | os.PathLike[str], overwrite: bool = False) -> str:
+    """Return the absolute path if rows can be written there; see :func:`check_output`."""
+    kind_of(path)
+    return check_output(path, overwrite, folder=True)
+
+
+def write_labels(
+    labels: Any,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    threads: int | None = None,
+) -> None:
+    """Write labels to a Zarr array or a folder of Parquet files, whole or not at all.
+
+    Parameters
+    ----------
+    labels : dask array or ndarray (n_samples,)
+        Lazy labels are computed and written block by block; on the cluster of the current
+        ``distributed.Client``, where there is one, and then ``path`` is on storage it shares.
+    path : str or path
+        Ends in ``.zarr``, or in ``.parquet`` for a folder whose files hold the column ``label``,
+        the rows in the order of the files' names.
+    overwrite : bool, default=False
+        Replace what is there, once the new output is whole.
+    threads : int, optional
+        Blocks at work at once, without a cluster; dask's default if None.
+
+    Raises
+    ------
+    OutputError
+        If the path has another ending, exists already, or cannot be written.
+    """
+    if getattr(labels, "ndim", None) != 1:
+        raise OutputError(f"labels must be a 1D array, got {type(labels).__name__}")
+    if not isinstance(labels, da.Array):
+        labels = da.from_array(labels, chunks=LABEL_ROWS)
+    names = ("label",) if kind_of(path) == "parquet" else None
+    write_rows(labels, path, Layout(LABEL_ROWS, names), overwrite=overwrite, threads=threads)
+
+
+def write_rows(
+    rows: da.Array,
+    path: str | os.PathLike[str],
+    layout: Layout,
+    *,
+    overwrite: bool = False,
+    threads: int | None = None,
+) -> None:
+    """Write a dask array (rows,) or (rows, columns) to Zarr or Parquet, whole or not at all."""
+    kind = kind_of(path)
+    with replacing(path, overwrite, folder=True) as partial:
+        if kind == "zarr":
+            _write_zarr(rows, partial, layout, threads)
+        else:
+            _write_parquet(rows, partial, layout, threads)
+
+
+def _write_zarr(rows: da.Array, path: str, layout: Layout, threads: int | None) -> None:
+    import zarr
+
+    if any(np.isnan(rows.chunks[0])):
+        rows = rows.compute_chunk_sizes()  # a regular chunk grid needs to know where a block begins
+    rows = _on_grid(rows, layout.chunk_rows)
+    attributes: dict[str, Any] = {} if layout.names is None else {"columns": list(layout.names)}
+    array = zarr.create_array(
+        path,
+        shape=rows.shape,
+        chunks=(max(1, min(layout.chunk_rows, rows.shape[0])), *rows.shape[1:]),
+        dtype=rows.dtype,
+        attributes=attributes,
+    )
+    if rows.shape[0]:
+        _run(da.store(rows, array, lock=False, compute=False), threads)
+
+
+def _on_grid(rows: da.Array, chunk_rows: int) -> da.Array:
+    """The rows in blocks of whole chunks, so that no two tasks write to the same chunk."""
+    sizes = rows.chunks[0]
+    if all(size % chunk_rows == 0 for size in sizes[:-1]):
+        return rows
+    return rows.rechunk({0: chunk_rows})
+
+
+def _write_parquet(rows: da.Array, path: str, layout: Layout, threads: int | None) -> None:
+    os.mkdir(path)
+    if rows.ndim == 1:
+        rows = rows[:, None]
+    files = rows.map_blocks(
+        _write_file,
+        folder=path,
+        layout=layout,
+        digits=max(6, len(str(rows.numblocks[0]))),
+        chunks=((1,) * rows.numblocks[0], (1,)),
+        dtype=np.int64,
+        meta=np.empty((0, 0), np.int64),
+    )
+    _run(files, threads)
+
+
+def _write_file(
+    block: AnyArray, *, folder: str, layout: Layout, digits: int, block_id: Any = None
+) -> AnyArray:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names: Sequence[str] = layout.names or [f"f{i}" for i in range(block.shape[1])]
+    table = pa.table([np.ascontiguousarray(column) for column in block.T], names=list(names))
+    file = os.path.join(folder, f"part-{block_id[0]:0{digits}d}.parquet")
+    pq.write_table(table, file, row_group_size=layout.chunk_rows)
+    return np.array([[len(block)]])
+
+
+def _run(work: Any, threads: int | None) -> None:
+    """Compute on the scheduler in force, else on threads that are done when this returns."""
+    if dask.base.get_scheduler() is not None:
+        dask.compute(work)
+        return
+    pool = ThreadPoolExecutor(threads or int(dask.config.get("num_workers", None) or CPU_COUNT))
+    try:
+        dask.compute(work, scheduler="threads", pool=pool)
+    finally:  # a task that outlives an interrupt would write to what is removed
+        pool.shutdown(wait=True, cancel_futures=True)
