@@ -13,8 +13,9 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.report import Section, by_turns, spread
 from dkmeans.data.source import kernel_view
-from dkmeans.engine.grid import grid_for
 from dkmeans.engine.lloyd import LloydStep
+from dkmeans.engine.seeding import survey_streams
+from dkmeans.engine.survey import SurveyStep
 from dkmeans.engine.update import update
 
 SHAPES = ((3, 16), (3, 256), (8, 32), (16, 64), (64, 256), (128, 1024), (784, 10), (784, 256))
@@ -48,11 +49,10 @@ def make_case(d: int, k: int, work: int, overlap: float) -> Case:
 def ours(case: Case) -> Callable[[], Floats32]:
     """Assignment, sums, counts, inertia, farthest rows, and the new centers."""
     exact = case.centers.astype(np.float64)
-    low, high = case.X.min(axis=0).astype(np.float64), case.X.max(axis=0).astype(np.float64)
     X, no_weights = kernel_view(case.X), np.empty(0)
+    grid = SurveyStep(survey_streams([0]), len(exact))(X, no_weights, 0, 0).grid  # once a fit
 
     def step() -> Floats32:
-        grid = grid_for(low, high, 1.0, exact, X.dtype)
         partial = LloydStep(exact, grid)(X, no_weights, 0, 0)
         found = update(partial, grid, exact, case.X.dtype, False)
         return found.centers.astype(np.float32)

@@ -6,6 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
@@ -19,7 +20,9 @@ SERVICES = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text(encoding=
 
 
 def options_of(command: str) -> set[str]:
-    return {name for parameter in cli.commands[command].params for name in parameter.opts}
+    found = cli.get_command(click.Context(cli), command)
+    assert found is not None, f"dkmeans has no command {command!r}"
+    return {name for parameter in found.params for name in parameter.opts}
 
 
 def test_image_is_pinned_small_and_not_root() -> None:
