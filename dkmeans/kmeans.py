@@ -23,12 +23,12 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from dkmeans._typing import AnyArray, Floats
-from dkmeans.data.blocks import Blocks, from_array
+from dkmeans.data.blocks import Blocks, Reader, from_array
 from dkmeans.data.source import Source, center_dtype, working_dtype
 from dkmeans.data.sources import is_in_memory, open_source
 from dkmeans.engine import exact, progress
 from dkmeans.engine.lloyd import Fit, Stop, lloyd
-from dkmeans.engine.memory import Plan, Shape, make_plan, memory_limit, unit_of
+from dkmeans.engine.memory import Plan, Shape, Work, make_plan, memory_limit
 from dkmeans.engine.passes import Passes, default_threads, map_lazily
 from dkmeans.engine.predict import CostStep, FillStep, Model
 from dkmeans.engine.seeding import Seeding, in_memory_rows, seed_centers, survey_streams
@@ -54,9 +54,10 @@ class _Input:
         """What a plan needs to know."""
         X = self.X
         if isinstance(X, Source):
-            units = X.units or ()
-            blocks = len(units) if X.units is not None else 0
-            return Shape(X.n_rows, unit_of(X.units), blocks, X.row_bytes, X.n_features)
+            buffered = isinstance(X.rows, Reader)
+            blocks = 0 if isinstance(X.rows, Reader) else int(X.rows.numblocks[0])
+            unit = max(X.units, default=0) if X.units is not None else None
+            return Shape(X.n_rows, unit, blocks, X.row_bytes, X.n_features, buffered=buffered)
         return Shape(len(X), 1, 1, X.itemsize * X.shape[1], X.shape[1], resident=True)
 
     def blocks(self, target_rows: int | None) -> Blocks:
@@ -383,15 +384,14 @@ class KMeans(
         wanted = int(self.oversampling_factor * self.n_clusters)
         parallel = isinstance(self.init, str) and self.init == "k-means||"
         candidates = 1 + self.init_rounds * wanted if parallel else self.n_clusters
-        return make_plan(
-            given.shape,
+        work = Work(
             self.n_clusters,
-            self.residency,
-            memory_limit(self.memory_limit),
+            given.shape.n_features,
             candidates,
             seeding_passes=1 + runs * seeding_passes,
             max_passes=1 + runs * (seeding_passes + self.max_iter + 1),
         )
+        return make_plan(given.shape, work, self.residency, memory_limit(self.memory_limit))
 
     def _seeding_passes(self) -> int:
         if not isinstance(self.init, str) or self.init == "random" or self.n_clusters == 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
@@ -13,6 +14,30 @@ import numpy as np
 from dkmeans._typing import AnyArray
 from dkmeans.errors import DataError
 
+READ_BYTES = 4 * 2**20  # asked of storage at once, unless a chunk has more: bounds its copies
+
+
+class Reader(ABC):
+    """Rows in storage, which can be read a block at a time.
+
+    ``shape`` (n_rows, n_features) and ``dtype`` are what :meth:`read` writes.
+    """
+
+    ndim = 2
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    @abstractmethod
+    def read(self, start: int, stop: int, out: AnyArray) -> None:
+        """Write rows start .. stop to ``out`` (stop - start, n_features), which is C-contiguous."""
+
+    def __getitem__(self, key: tuple[slice, slice]) -> AnyArray:
+        """Rows as a new array; the columns are all of them."""
+        start, stop, _ = key[0].indices(self.shape[0])
+        out = np.empty((stop - start, self.shape[1]), dtype=self.dtype)
+        self.read(start, stop, out)
+        return out
+
 
 @dataclass(frozen=True)
 class Blocks:
@@ -20,12 +45,12 @@ class Blocks:
 
     Parameters
     ----------
-    X : the blocks themselves, or a dask array of one column chunk.
+    X : the blocks themselves, a reader of them, or a dask array of one column chunk.
     weights : likewise, each block (rows,) or (rows, 1); None for unit weights.
     sizes : rows of each block, or None where only a read can tell.
     """
 
-    X: tuple[AnyArray, ...] | da.Array
+    X: tuple[AnyArray, ...] | Reader | da.Array
     weights: tuple[AnyArray, ...] | da.Array | None
     sizes: tuple[int, ...] | None
     n_features: int
@@ -39,7 +64,7 @@ class Blocks:
     @property
     def count(self) -> int:
         """Number of blocks."""
-        return len(self.X) if isinstance(self.X, tuple) else int(self.X.numblocks[0])
+        return len(self.sizes) if self.sizes is not None else int(self.array.numblocks[0])
 
     @property
     def n_rows(self) -> int | None:
@@ -58,9 +83,20 @@ class Blocks:
             return None
         return tuple(accumulate(self.sizes, initial=0))[:-1]
 
+    @property
+    def array(self) -> da.Array:
+        """The rows as a dask array, a chunk a block."""
+        if isinstance(self.X, da.Array):
+            return self.X
+        meta = np.empty((0, 0), dtype=self.dtype)
+        chunks = (self.sizes, (self.n_features,))
+        return da.from_array(
+            self.X, chunks=chunks, name=False, asarray=False, inline_array=True, meta=meta
+        )
+
     def with_sizes(self, sizes: Sequence[int]) -> Blocks:
         """The same blocks, once a read has told their sizes."""
-        if isinstance(self.X, tuple) or self.sizes is not None:
+        if self.sizes is not None:
             return self
         known = tuple(int(s) for s in sizes)
         X, weights = _with_rows(self.X, known), self.weights
@@ -111,13 +147,18 @@ def from_dask(X: da.Array, weights: Any | None) -> Blocks:
     """Blocks of a dask array of one column chunk, with weights aligned to it."""
     known = not any(np.isnan(X.chunks[0]))
     sizes = tuple(int(s) for s in X.chunks[0]) if known else None
-    if weights is not None:
-        weights = _aligned(weights, X, sizes)
-    return Blocks(X, weights, sizes, X.shape[1], X.dtype)
+    aligned = None if weights is None else _aligned(weights, sizes, int(X.numblocks[0]))
+    return Blocks(X, aligned, sizes, X.shape[1], X.dtype)
 
 
-def _aligned(weights: Any, X: da.Array, sizes: tuple[int, ...] | None) -> da.Array:
-    """Weights as a dask array (rows, 1) with the row chunks of X."""
+def from_reader(reader: Reader, sizes: tuple[int, ...], weights: Any | None) -> Blocks:
+    """Blocks of these sizes that are read when they are needed."""
+    aligned = None if weights is None else _aligned(weights, sizes, len(sizes))
+    return Blocks(reader, aligned, sizes, reader.shape[1], reader.dtype)
+
+
+def _aligned(weights: Any, sizes: tuple[int, ...] | None, count: int) -> da.Array:
+    """Weights as a dask array (rows, 1) in blocks of these sizes, or of as many where unknown."""
     if hasattr(weights, "to_dask_array"):
         weights = weights.to_dask_array()
     if not isinstance(weights, da.Array):
@@ -131,16 +172,15 @@ def _aligned(weights: Any, X: da.Array, sizes: tuple[int, ...] | None) -> da.Arr
     if weights.ndim != 1:
         raise DataError(f"sample_weight must be 1D, got an array of {weights.ndim} dimensions")
     if sizes is None:
-        if weights.numblocks[0] != X.numblocks[0]:
+        if weights.numblocks[0] != count:
             raise DataError(
-                f"sample_weight has {weights.numblocks[0]} blocks, X has {X.numblocks[0]}; where"
-                " sizes are unknown they must be chunked alike"
+                f"sample_weight has {weights.numblocks[0]} blocks, X has {count}; where sizes are"
+                " unknown they must be chunked alike"
             )
+    elif weights.shape[0] != sum(sizes):
+        raise DataError(f"sample_weight.shape == {weights.shape}, expected ({sum(sizes)},)")
+    elif isinstance(weights, da.Array):
+        weights = weights.rechunk((sizes,))
     else:
-        if weights.shape[0] != sum(sizes):
-            raise DataError(f"sample_weight.shape == {weights.shape}, expected ({sum(sizes)},)")
-        if isinstance(weights, da.Array):
-            weights = weights.rechunk((sizes,))
-        else:
-            weights = da.from_array(weights, chunks=(sizes,))
+        weights = da.from_array(weights, chunks=(sizes,))
     return weights.astype(np.float64)[:, None]

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from dkmeans._typing import AnyArray
-from dkmeans.data.source import Source, check_table, from_reader, pick_columns, working_dtype
+from dkmeans.data.blocks import Reader
+from dkmeans.data.source import Source, check_table, pick_columns, working_dtype
 from dkmeans.errors import DataError, SourceError
 
 
-class ParquetRows:
+class ParquetRows(Reader):
     """Rows of a Parquet dataset, read by whole row groups."""
 
     def __init__(
@@ -23,13 +24,11 @@ class ParquetRows:
     ) -> None:
         self.groups, self.columns, self.dtype = tuple(groups), columns, dtype
         self.starts = tuple(accumulate(rows, initial=0))
-        self.ndim = 2
         self.shape = (self.starts[-1], len(columns))
 
-    def __getitem__(self, key: tuple[slice, slice]) -> AnyArray:
-        first, last = key[0].start or 0, self.shape[0] if key[0].stop is None else key[0].stop
-        out = np.empty((last - first, self.shape[1]), dtype=self.dtype)
-        for g in range(bisect_left(self.starts, first), bisect_left(self.starts, last)):
+    def read(self, start: int, stop: int, out: AnyArray) -> None:
+        """Write the rows to ``out``, a row group at a time."""
+        for g in range(bisect_left(self.starts, start), bisect_left(self.starts, stop)):
             group = self.groups[g]
             try:
                 table = group.to_table(columns=self.columns, use_threads=False)
@@ -38,10 +37,9 @@ class ParquetRows:
                     f"cannot read rows {self.starts[g]} to {self.starts[g + 1]} of {group.path}:"
                     f" {type(error).__name__}: {error}"
                 ) from error
-            rows = slice(self.starts[g] - first, self.starts[g + 1] - first)
+            rows = slice(self.starts[g] - start, self.starts[g + 1] - start)
             for f, name in enumerate(self.columns):
                 out[rows, f] = table.column(name).to_numpy()
-        return out
 
 
 def looks_like_parquet(path: str, storage_options: dict[str, Any] | None = None) -> bool:
@@ -90,7 +88,7 @@ def open_parquet(
         len(chosen),
         dtype,
         tuple(chosen),
-        lambda sizes: from_reader(reader, sizes),
+        reader,
         sum(info.total_byte_size for group in groups for info in group.row_groups),
     )
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import dask.array as da
 import numpy as np
 
 from dkmeans._typing import AnyArray
 from dkmeans.data import blocks as _blocks
-from dkmeans.data.blocks import Blocks
+from dkmeans.data.blocks import Blocks, Reader
 from dkmeans.errors import DataError, SourceError
 
 
@@ -26,7 +26,7 @@ class Source:
     units : rows of each piece that is read whole (a Zarr chunk or shard, a Parquet row group, a
         dask chunk), or None where only a read can tell.
     names : names of the columns, where they have any.
-    read : builds the dask array whose row chunks are the given sizes, each made of whole units.
+    rows : the rows themselves, as a reader or a dask array of one column chunk.
     stored_bytes : size on disk, where known.
     """
 
@@ -36,9 +36,8 @@ class Source:
     n_features: int
     dtype: np.dtype[Any]
     names: tuple[str, ...] | None
-    read: Callable[[tuple[int, ...] | None], da.Array]
+    rows: Reader | da.Array
     stored_bytes: int | None = None
-    distributed: bool = True
 
     @property
     def n_rows(self) -> int | None:
@@ -50,13 +49,14 @@ class Source:
         """Bytes of a row in memory."""
         return self.n_features * self.dtype.itemsize
 
-    def sizes(self, target_rows: int) -> tuple[int, ...] | None:
-        """Rows of each block when units are joined toward ``target_rows``."""
-        return None if self.units is None else _blocks.group(self.units, target_rows)
-
-    def blocks(self, target_rows: int, sample_weight: Any | None = None) -> Blocks:
-        """The rows as blocks of about ``target_rows``."""
-        return _blocks.from_dask(self.read(self.sizes(target_rows)), sample_weight)
+    def blocks(self, target_rows: int | None, sample_weight: Any | None = None) -> Blocks:
+        """The rows as blocks of about ``target_rows``, each made of whole units."""
+        if self.units is None or target_rows is None:
+            return _blocks.from_dask(cast(da.Array, self.rows), sample_weight)
+        sizes = _blocks.group(self.units, target_rows)
+        if isinstance(self.rows, Reader):
+            return _blocks.from_reader(self.rows, sizes, sample_weight)
+        return _blocks.from_dask(self.rows.rechunk((sizes, self.n_features)), sample_weight)
 
 
 def check_table(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:
@@ -90,17 +90,6 @@ def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 def center_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Type of the centers for data of this type: float32 for float32, else float64."""
     return np.dtype(np.float32 if dtype == np.float32 else np.float64)
-
-
-def from_reader(reader: Any, sizes: tuple[int, ...] | None) -> da.Array:
-    """Dask array over an object with ``shape``, ``dtype`` and ``__getitem__``, a task a block."""
-    assert sizes is not None
-    chunks = (sizes, (reader.shape[1],))
-    meta = np.empty((0, 0), dtype=reader.dtype)
-    array: da.Array = da.from_array(
-        reader, chunks=chunks, name=False, asarray=False, inline_array=True, meta=meta
-    )
-    return array
 
 
 def pick_columns(wanted: Sequence[str], available: Sequence[Any], where: str) -> list[str]:

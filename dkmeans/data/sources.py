@@ -16,7 +16,7 @@ from dkmeans.errors import DataError, DkmeansError, SourceError
 def is_in_memory(X: Any) -> bool:
     """Whether X holds its values (NumPy, pandas, lists), rather than naming or deferring them."""
     return not (
-        isinstance(X, str | os.PathLike)
+        isinstance(X, str | os.PathLike | Source)
         or hasattr(X, "__dask_graph__")
         or type(X).__module__.split(".")[0] == "zarr"
     )
@@ -29,7 +29,7 @@ def open_source(
     component: str | None = None,
     storage_options: dict[str, Any] | None = None,
 ) -> Source:
-    """Open X, which is not in memory; nothing but metadata is read.
+    """Open X, which is not in memory; nothing but metadata is read. A Source is open already.
 
     Raises
     ------
@@ -38,6 +38,8 @@ def open_source(
     DataError
         A table that is not two-dimensional or does not hold real numbers.
     """
+    if isinstance(X, Source):
+        return X
     if isinstance(X, str | os.PathLike):
         return _open_path(os.fspath(X), columns, component, storage_options)
     if type(X).__module__.split(".")[0] == "zarr":
@@ -90,11 +92,7 @@ def _open_dask(X: da.Array, names: tuple[str, ...] | None) -> Source:
         X = X.astype(dtype)
     known = not any(np.isnan(X.chunks[0]))
     units = tuple(int(s) for s in X.chunks[0]) if known else None
-
-    def read(sizes: tuple[int, ...] | None) -> da.Array:
-        return X if sizes is None or sizes == units else X.rechunk((sizes, X.shape[1]))
-
-    return Source("dask", where, units, X.shape[1], dtype, names, read)
+    return Source("dask", where, units, X.shape[1], dtype, names, X)
 
 
 def _open_frame(X: Any, columns: Sequence[str] | None) -> Source:

@@ -6,35 +6,42 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from dkmeans._typing import AnyArray
-from dkmeans.data.blocks import cut
-from dkmeans.data.source import Source, check_table, from_reader, pick_columns, working_dtype
+from dkmeans.data.blocks import READ_BYTES, Reader, cut
+from dkmeans.data.source import Source, check_table, pick_columns, working_dtype
 from dkmeans.errors import SourceError
 
 
-class ZarrRows:
+class ZarrRows(Reader):
     """Rows of a Zarr array, some of its columns, in the type that the kernels read."""
 
     def __init__(self, array: Any, where: str, picked: list[int] | None) -> None:
         self.array, self.where, self.picked = array, where, picked
         self.dtype = working_dtype(array.dtype)
-        self.ndim = 2
         self.shape = (array.shape[0], array.shape[1] if picked is None else len(picked))
+        self.unit = _unit_rows(array)
+        row_bytes = array.shape[1] * array.dtype.itemsize
+        self.step = max(1, READ_BYTES // (row_bytes * self.unit)) * self.unit
 
-    def __getitem__(self, key: tuple[slice, slice]) -> AnyArray:
-        rows = key[0]
-        try:
-            block = np.asarray(self.array[rows, :])
-        except Exception as error:
-            raise SourceError(
-                f"cannot read rows {rows.start} to {rows.stop} of {self.where}:"
-                f" {type(error).__name__}: {error}"
-            ) from error
-        if self.picked is not None:
-            block = block[:, self.picked]
-        return np.ascontiguousarray(block, dtype=self.dtype)
+    def read(self, start: int, stop: int, out: AnyArray) -> None:
+        """Write the rows to ``out``, a few chunks at a time."""
+        for first in range(start, stop, self.step):
+            last = min(first + self.step, stop)
+            try:
+                rows = self.array[first:last, :]
+            except Exception as error:
+                raise SourceError(
+                    f"cannot read rows {first} to {last} of {self.where}:"
+                    f" {type(error).__name__}: {error}"
+                ) from error
+            out[first - start : last - start] = (
+                rows if self.picked is None else rows[:, self.picked]
+            )
+
+
+def _unit_rows(array: Any) -> int:
+    """Rows that are stored together: of a shard, or of a chunk."""
+    return int((getattr(array, "shards", None) or array.chunks)[0])
 
 
 def open_zarr(
@@ -51,7 +58,6 @@ def open_zarr(
     if not hasattr(array, "shape"):
         raise SourceError(f"{where} is a Zarr group: {_contents(array)}")
     check_table(array.shape, array.dtype, where)
-    unit = (getattr(array, "shards", None) or array.chunks)[0]
     names = _names(array)
     picked = None
     if columns is not None:
@@ -64,11 +70,11 @@ def open_zarr(
     return Source(
         "zarr",
         where,
-        cut(array.shape[0], unit),
+        cut(array.shape[0], reader.unit),
         reader.shape[1],
         reader.dtype,
         names,
-        lambda sizes: from_reader(reader, sizes),
+        reader,
         _stored_bytes(X),
     )
 

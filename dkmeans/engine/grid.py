@@ -62,7 +62,7 @@ def grid_for(
     step = np.array(
         [_power(max(t, np.spacing(abs(m)))) for t, m in zip(typical, middle, strict=True)]
     )
-    origin = np.clip(np.round(middle / step) * step, low.min(), high.max())
+    origin = np.round(middle / step) * step
     bounds = heaviest * np.maximum(high - origin, origin - low)
     ratio = np.log2(np.max(reach / np.where(typical > 0, typical, 1.0), initial=1.0))
     short = dtype == np.float32 or (dtype.kind in "iu" and dtype.itemsize <= 2)
@@ -123,10 +123,11 @@ def levels_of_weights(weights: Floats, grid: Grid) -> Ints:
 
 def _to_floats(levels: AnyArray, finest: Any) -> Floats:
     """The float64 nearest to sums (..., levels) whose last level counts multiples of ``finest``."""
-    levels = levels.copy()
+    levels, half = levels.copy(), 2 ** (LEVEL_BITS - 1)  # no level cancels a coarser one
     for level in range(levels.shape[-1] - 1, 0, -1):
-        levels[..., level - 1] += levels[..., level] >> LEVEL_BITS
-        levels[..., level] &= 2**LEVEL_BITS - 1
+        rounded = levels[..., level] + half
+        levels[..., level - 1] += rounded >> LEVEL_BITS
+        levels[..., level] = (rounded & (2**LEVEL_BITS - 1)) - half
     total: Floats = np.zeros(levels.shape[:-1])
     for level in range(levels.shape[-1] - 1, -1, -1):
         step = finest * 2.0 ** (LEVEL_BITS * (levels.shape[-1] - 1 - level))

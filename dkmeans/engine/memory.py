@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dask.utils import format_bytes, parse_bytes
 
+from dkmeans.data.blocks import READ_BYTES
 from dkmeans.engine.lloyd import MAX_RELOCATED
 from dkmeans.engine.passes import FAN_IN, current_client, default_threads
 from dkmeans.errors import MemoryLimitError
 
 BLOCK_BYTES = 64 * 2**20  # what blocks are joined or cut toward
-READ_FACTOR = 3  # a block while it is read: encoded pieces, decoded pieces, the joined block
-FIXED_BYTES = 96 * 2**20  # compiler, scheduler and readers, whatever the data
+FIXED_BYTES = 280 * 2**20  # compiler, compiled code and readers; half of it once code is cached
+DASK_FACTOR = 3  # blocks of a dask array that are alive while one is made, at a guess
 BLOCKS_PER_THREAD = 4  # so that threads end a pass together
 MARGIN = 0.8  # share of the memory at hand that is taken where no limit is given
 
@@ -26,9 +26,11 @@ class Shape:
     Parameters
     ----------
     n_rows, unit_rows : None where only a read can tell; a unit is what storage reads whole.
+    n_blocks : of a dask array, whose sizes may not be known.
     row_bytes : of one row in memory.
     n_features : width of a row.
     resident : whether the rows are in memory already.
+    buffered : whether blocks are read into buffers of our own, piece by piece.
     """
 
     n_rows: int | None
@@ -37,6 +39,21 @@ class Shape:
     row_bytes: int
     n_features: int
     resident: bool = False
+    buffered: bool = False
+
+    def reading_bytes(self, block_bytes: int) -> int:
+        """Bytes that it takes to have a block: the block, and copies while it is read."""
+        if self.resident:
+            return 0
+        return block_bytes + self._pieces() if self.buffered else DASK_FACTOR * block_bytes
+
+    def block_for(self, room: int) -> int:
+        """Bytes of the largest block for which ``room`` is enough."""
+        return max(0, room - self._pieces() if self.buffered else room // DASK_FACTOR)
+
+    def _pieces(self) -> int:
+        """Encoded and decoded pieces of the rows that are asked of storage at once."""
+        return 2 * max(READ_BYTES, (self.unit_rows or 0) * self.row_bytes)
 
 
 @dataclass(frozen=True)
@@ -135,88 +152,99 @@ def total_threads() -> int:
     return max(1, int(sum(client.nthreads().values())))
 
 
-def make_plan(
-    shape: Shape,
-    n_clusters: int,
-    residency: str,
-    limit: int,
-    candidates: int,
-    seeding_passes: int,
-    max_passes: int,
-    threads: int | None = None,
-) -> Plan:
-    """Cut the rows into blocks and choose where they live.
+@dataclass(frozen=True)
+class Work:
+    """Sizes that decide what a pass needs beside the rows.
 
     Parameters
     ----------
     candidates : centers that seeding holds at most.
-    threads : those at hand; as many are used as fit.
+    seeding_passes, max_passes : passes before Lloyd's, and the most there can be in all.
+    """
+
+    n_clusters: int
+    n_features: int
+    candidates: int
+    seeding_passes: int
+    max_passes: int
+
+
+def projected(work: Work, threads: int, processes: int, blocks_bytes: int) -> int:
+    """Peak memory of a pass in bytes: a pure function of its sizes.
+
+    Parameters
+    ----------
+    blocks_bytes : of rows held, and of those at work with what it takes to read them.
+    """
+    part = 16 * work.n_clusters * work.n_features + 8 * MAX_RELOCATED * work.n_features
+    at_work = 2 * part + 24 * work.candidates * work.n_features
+    return processes * FIXED_BYTES + threads * at_work + 2 * FAN_IN * part + blocks_bytes
+
+
+def make_plan(shape: Shape, work: Work, residency: str, limit: int) -> Plan:
+    """Cut the rows into blocks and choose where they live.
 
     Raises
     ------
     MemoryLimitError
         If no way of running fits in ``limit``.
     """
-    at_hand = threads or total_threads()
+    client, at_hand = current_client(), total_threads()
+    processes = 1 if client is None or shape.resident else max(1, len(client.nthreads()))
     unit_bytes = (shape.unit_rows or 0) * shape.row_bytes
-    pass_bytes = None if shape.n_rows is None else shape.n_rows * shape.row_bytes
-    held = 0
+    all_bytes = (shape.n_rows or 0) * shape.row_bytes
     if shape.resident:
-        residency, unit_bytes = "memory", 0
-    elif residency == "memory" or (residency == "auto" and pass_bytes is not None):
-        held = pass_bytes or 0
-        whole = held + projected(at_hand, unit_bytes, n_clusters, shape.n_features, candidates)
-        if whole > limit and residency == "memory":
-            raise MemoryLimitError(
-                _refusal(whole, limit, "residency='stream' reads from storage in every pass")
-            )
-        residency = "memory" if whole <= limit else "stream"
-        held = held if residency == "memory" else 0
+        residency, held = "memory", 0
     else:
-        residency = "stream"
-    for used in range(at_hand, 0, -1):
-        fixed = held + projected(used, 0, n_clusters, shape.n_features, candidates)
-        room = (limit - fixed) // (used * READ_FACTOR)
-        if room >= unit_bytes:
-            break
-        if current_client() is not None or used == 1:
-            need = held + projected(used, unit_bytes, n_clusters, shape.n_features, candidates)
-            raise MemoryLimitError(_refusal(need, limit, _cure(shape, used, room)))
-    target = max(min(BLOCK_BYTES, room), 1)
-    rows = None if shape.n_rows is None else _block_rows(shape, target, used)
-    block_bytes = unit_bytes if rows is None else min(rows, shape.n_rows or 0) * shape.row_bytes
-    peak = held + projected(
-        used, 0 if shape.resident else block_bytes, n_clusters, shape.n_features, candidates
+        reading = at_hand * shape.reading_bytes(unit_bytes)
+        whole = projected(work, at_hand, processes, all_bytes + reading)
+        if residency == "auto":
+            residency = "memory" if whole <= limit and shape.n_rows is not None else "stream"
+        elif residency == "memory" and whole > limit:
+            cure = "residency='stream' reads from storage in every pass"
+            raise MemoryLimitError(_refusal(whole, limit, cure))
+        held = all_bytes if residency == "memory" else 0
+    threads = (
+        at_hand if client is not None else _threads_that_fit(shape, work, held, limit, at_hand)
     )
+    room = (limit - projected(work, threads, processes, held)) // threads
+    if room < shape.reading_bytes(unit_bytes):
+        need = projected(work, threads, processes, held + threads * shape.reading_bytes(unit_bytes))
+        raise MemoryLimitError(_refusal(need, limit, _cure(shape, client is not None, room)))
+    rows = None if shape.n_rows is None else _block_rows(shape, room, threads)
+    block_bytes = min(rows or shape.unit_rows or 0, shape.n_rows or 0) * shape.row_bytes
+    peak = projected(work, threads, processes, held + threads * shape.reading_bytes(block_bytes))
     return Plan(
         shape.n_rows,
         shape.n_features,
-        n_clusters,
+        work.n_clusters,
         shape.n_blocks if rows is None else -(-max(1, shape.n_rows or 0) // rows),
         rows,
-        pass_bytes,
+        None if shape.n_rows is None else all_bytes,
         residency,
-        used,
+        threads,
         None if shape.n_rows is None else peak,
         limit,
-        seeding_passes,
-        max_passes,
+        work.seeding_passes,
+        work.max_passes,
     )
 
 
-def _block_rows(shape: Shape, target: int, threads: int) -> int:
+def _threads_that_fit(shape: Shape, work: Work, held: int, limit: int, at_hand: int) -> int:
+    """As many threads as can each have the smallest block at once, at least one."""
+    unit = shape.reading_bytes((shape.unit_rows or 0) * shape.row_bytes)
+    for threads in range(at_hand, 1, -1):
+        if projected(work, threads, 1, held + threads * unit) <= limit:
+            return threads
+    return 1
+
+
+def _block_rows(shape: Shape, room: int, threads: int) -> int:
     """Rows of a block: toward the target, whole units, and enough blocks for the threads."""
-    unit = max(1, shape.unit_rows or 1)
-    most = max(unit, target // max(1, shape.row_bytes))
-    share = max(unit, math.ceil((shape.n_rows or 0) / (threads * BLOCKS_PER_THREAD)))
-    return min(most, share) // unit * unit
-
-
-def projected(threads: int, block_bytes: int, k: int, d: int, candidates: int) -> int:
-    """Peak memory of a pass in bytes, whatever the data: a pure function of its sizes."""
-    part = 16 * k * d + 8 * MAX_RELOCATED * d
-    at_work = block_bytes * READ_FACTOR + 2 * part + 24 * candidates * d
-    return FIXED_BYTES + threads * at_work + 2 * FAN_IN * part
+    unit, row_bytes = max(1, shape.unit_rows or 1), max(1, shape.row_bytes)
+    target = min(BLOCK_BYTES, shape.block_for(room)) // row_bytes
+    share = math.ceil((shape.n_rows or 0) / (threads * BLOCKS_PER_THREAD))
+    return max(unit, min(target, share) // unit * unit)
 
 
 def _refusal(need: float, limit: int, cure: str) -> str:
@@ -225,16 +253,11 @@ def _refusal(need: float, limit: int, cure: str) -> str:
     )
 
 
-def _cure(shape: Shape, threads: int, room: int) -> str:
-    rows = max(0, room) // max(1, shape.row_bytes)
+def _cure(shape: Shape, cluster: bool, room: int) -> str:
+    rows = shape.block_for(room) // max(1, shape.row_bytes)
     raise_it = "raise memory_limit"
-    if threads > 1:
+    if cluster:
         raise_it += ", give the workers fewer threads"
     if rows < 1:
-        return f"{raise_it}, or ask for fewer clusters"
+        return raise_it
     return f"{raise_it}, or store X in chunks of at most {rows:,} rows"
-
-
-def unit_of(units: Sequence[int] | None) -> int | None:
-    """Rows of the largest unit."""
-    return max(units, default=0) if units is not None else None

@@ -11,9 +11,10 @@ from __future__ import annotations
 import functools
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar, cast
 
 import dask
@@ -22,7 +23,7 @@ import numpy as np
 from dask.system import CPU_COUNT
 
 from dkmeans._typing import AnyArray, Floats
-from dkmeans.data.blocks import Blocks
+from dkmeans.data.blocks import Blocks, Reader
 from dkmeans.data.source import kernel_view
 from dkmeans.engine import progress
 
@@ -76,6 +77,31 @@ class _Outcome:
         )
 
 
+class _Buffers:
+    """Memory for blocks, used again: fresh pages can cost more than the work on them."""
+
+    def __init__(self) -> None:
+        self._free: list[AnyArray] = []
+
+    @contextmanager
+    def lend(self, size: int) -> Iterator[AnyArray]:
+        """An array of ``size`` bytes for as long as the context lasts."""
+        try:
+            buffer = self._free.pop()
+        except IndexError:
+            buffer = np.empty(0, np.uint8)
+        if len(buffer) < size:
+            del buffer
+            buffer = np.empty(size, np.uint8)
+        try:
+            yield buffer[:size]
+        finally:
+            self._free.append(buffer)
+
+    def __reduce__(self) -> Any:
+        return _Buffers, ()
+
+
 @dataclass(frozen=True)
 class _Job:
     """A step and what it needs to know of the pass; sent once to each worker."""
@@ -83,6 +109,18 @@ class _Job:
     step: Any
     offsets: tuple[int, ...] | None
     relay: bool
+    reader: Reader | None = None
+    sizes: tuple[int, ...] = ()
+    buffers: _Buffers = field(default_factory=_Buffers)
+
+    def read(self, weights: AnyArray | None, block: int) -> _Outcome:
+        """Read a block into a buffer that has served before, and do the step to it."""
+        reader = cast(Reader, self.reader)
+        start, rows = cast(tuple[int, ...], self.offsets)[block], self.sizes[block]
+        with self.buffers.lend(rows * reader.shape[1] * reader.dtype.itemsize) as buffer:
+            X = buffer.view(reader.dtype).reshape(rows, reader.shape[1])
+            reader.read(start, start + rows, X)
+            return self(X, weights, start, block)
 
     def __call__(self, X: AnyArray, weights: AnyArray | None, offset: int, block: int) -> _Outcome:
         view = kernel_view(X)
@@ -136,6 +174,7 @@ class Passes:
         self.threads = threads or default_threads()
         self.total = Tally()
         self._since = Tally()
+        self._buffers = _Buffers()
         self._mark = time.perf_counter()
 
     def lap(self) -> Tally:
@@ -173,14 +212,14 @@ class Passes:
             from distributed import wait
 
             held = self.client.persist(
-                [blocks.X] + ([] if blocks.weights is None else [blocks.weights])
+                [blocks.array] + ([] if blocks.weights is None else [blocks.weights])
             )
             wait(held)
             X, weights = held[0], held[1] if len(held) > 1 else None
             read_bytes = (blocks.n_rows or 0) * blocks.row_bytes
             loaded = replace(blocks, X=X, weights=weights)
         else:
-            arrays = self._compute(_parts_of(blocks.X))
+            arrays = self._compute(_parts_of(blocks.array))
             loaded_weights = None
             if blocks.weights is not None:
                 loaded_weights = self._compute(_parts_of(cast(da.Array, blocks.weights)))
@@ -200,7 +239,13 @@ class Passes:
     def _run_threads(self, blocks: Blocks, step: Step[P]) -> _Outcome:
         job = _Job(step, blocks.offsets, relay=False)
         weights = blocks.weights or (None,) * blocks.count
-        work = zip(blocks.X, weights, job.offsets or (), range(blocks.count), strict=True)
+        work = zip(
+            cast(tuple[AnyArray, ...], blocks.X),
+            weights,
+            job.offsets or (),
+            range(blocks.count),
+            strict=True,
+        )
         with _blas().limit(limits=1, user_api="blas"):
             if self.threads == 1 or blocks.count == 1:
                 return _fold(job(*item) for item in work)
@@ -208,7 +253,10 @@ class Passes:
                 return _fold(pool.map(lambda item: job(*item), work))
 
     def _run_dask(self, blocks: Blocks, step: Step[P]) -> _Outcome:
-        job = _Job(step, blocks.offsets, self.client is not None and progress.watched())
+        relay = self.client is not None and progress.watched()
+        job = _Job(step, blocks.offsets, relay)
+        if isinstance(blocks.X, Reader):
+            job = replace(job, reader=blocks.X, sizes=blocks.sizes or (), buffers=self._buffers)
         outcome = _tree(blocks, job)
         if self.client is not None:
             with progress.relaying(self.client):
@@ -240,6 +288,10 @@ def _box(outcome: _Outcome) -> AnyArray:
     return box
 
 
+def _map_read(*weights: AnyArray, job: _Job, block_id: Any = None) -> AnyArray:
+    return _box(job.read(weights[0] if weights else None, block_id[0]))
+
+
 def _map(X: AnyArray, *rest: AnyArray, job: _Job, weighted: bool, block_id: Any = None) -> AnyArray:
     weights = rest[0] if weighted else None
     offset = job.offsets[block_id[0]] if job.offsets is not None else int(rest[-1][0, 0])
@@ -263,22 +315,17 @@ def _same(box: AnyArray, axis: Any = None, keepdims: Any = None) -> AnyArray:
 
 def _tree(blocks: Blocks, job: _Job) -> da.Array:
     """The pass as a dask array of one element, the outcome."""
-    X, arrays = cast(da.Array, blocks.X), []
-    if blocks.weights is not None:
-        arrays.append(blocks.weights)
-    if job.offsets is None:
-        arrays.append(_offsets(X))
+    arrays = [] if blocks.weights is None else [blocks.weights]
+    options: dict[str, Any] = {"job": dask.delayed(job, pure=False, traverse=False)}
+    function: Any = _map_read
+    if isinstance(blocks.X, da.Array):
+        function, options["weighted"] = _map, blocks.weights is not None
+        arrays.insert(0, blocks.X)
+        if job.offsets is None:
+            arrays.append(_offsets(blocks.X))
     meta = np.empty((0, 0), dtype=object)
-    boxes = da.map_blocks(
-        _map,
-        X,
-        *arrays,
-        job=dask.delayed(job, pure=False, traverse=False),
-        weighted=blocks.weights is not None,
-        chunks=((1,) * blocks.count, (1,)),
-        dtype=object,
-        meta=meta,
-    )
+    chunks = ((1,) * blocks.count, (1,))
+    boxes = da.map_blocks(function, *arrays, **options, chunks=chunks, dtype=object, meta=meta)
     return da.reduction(
         boxes,
         chunk=_same,
@@ -309,7 +356,7 @@ def _size(X: AnyArray) -> AnyArray:
 
 def map_lazily(blocks: Blocks, model: Any, what: str, dtype: Any, columns: int = 0) -> da.Array:
     """A lazy array of ``model.what(block, offset)``: (rows,), or (rows, columns) if not 0."""
-    X = cast(da.Array, blocks.X)
+    X = blocks.array
     shape: dict[str, Any] = {"drop_axis": 1} if columns == 0 else {}
     chunks = (X.chunks[0],) if columns == 0 else (X.chunks[0], (columns,))
     return da.map_blocks(

@@ -84,10 +84,8 @@ class AttractStep:
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Attraction:
         from dkmeans.engine import kernels, seeding_kernels
 
-        counts, masses = (
-            np.zeros(len(self.centers), np.int64),
-            np.zeros((len(self.centers), 2), np.int64),
-        )
+        counts = np.zeros(len(self.centers), np.int64)
+        masses = np.zeros((len(self.centers), len(self.weight_magics)), np.int64)
         scorer = kernels.prepare(self.centers)
         seeding_kernels.attract(X, weights, scorer, self.weight_magics, masses, counts)
         return Attraction(counts, masses)

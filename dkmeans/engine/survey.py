@@ -139,8 +139,10 @@ def check_survey(
         raise DataError(f"n_samples={taking_part} should be >= n_clusters={n_clusters}.{left_out}")
     if survey.n_positive == 0:
         raise DataError("sample_weight is zero for every row; at least one must be positive")
-    span = survey.high - survey.low
-    if not float(np.dot(span, span)) < 1e300:
+    with np.errstate(over="ignore"):
+        span = survey.high - survey.low
+        sq_span = float(np.dot(span, span))
+    if not sq_span < 1e300:
         raise DataError(
             f"values reach from {survey.low.min():.3g} to {survey.high.max():.3g}: squared"
             " distances would overflow float64; scale the data first"
@@ -150,7 +152,7 @@ def check_survey(
 def describe_bad(bad: BadValue, names: Sequence[str] | None, where: str = "") -> str:
     """The message for a value that is not finite, in the words that scikit-learn uses."""
     what = "NaN" if np.isnan(bad.value) else "infinity"
-    column = repr(names[bad.column]) if names else bad.column
+    column = bad.column if names is None else repr(names[bad.column])
     return (
         f"Input X contains {what}: {bad.value} at row {bad.row}{where}, column {column}. Clean the"
         " data, or leave such rows out with nan_policy='omit'."
