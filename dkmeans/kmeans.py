@@ -27,12 +27,12 @@ from dkmeans.data.blocks import Blocks, Reader, from_array
 from dkmeans.data.source import Source, center_dtype, working_dtype
 from dkmeans.data.sources import is_in_memory, open_source
 from dkmeans.engine import exact, progress
-from dkmeans.engine.lloyd import Fit, Stop, lloyd
+from dkmeans.engine.lloyd import Fit, Stop
 from dkmeans.engine.memory import Plan, Shape, Work, make_plan, memory_limit
 from dkmeans.engine.passes import Passes, default_threads, map_lazily
 from dkmeans.engine.predict import CostStep, FillStep, Model
-from dkmeans.engine.seeding import Seeding, in_memory_rows, seed_centers, survey_streams
-from dkmeans.engine.survey import Survey, SurveyStep, check_survey
+from dkmeans.engine.restarts import Settings, best_of
+from dkmeans.engine.seeding import Seeding, in_memory_rows
 from dkmeans.errors import DataError, FormatError
 from dkmeans.record.history import History, Iteration
 from dkmeans.record.model_file import SavedModel, read_model, write_model
@@ -219,29 +219,30 @@ class KMeans(
             If the plan does not fit, before any work.
         """
         self._validate_params()
+        if self.n_init not in ("auto", self._n_init()):
+            warnings.warn(
+                "Explicit initial center position passed: performing only one init in"
+                f" {type(self).__name__} instead of n_init={self.n_init}.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         given = self._input(X, sample_weight, reset=True)
         plan = self._plan(given)
         passes = Passes(plan.threads)
-        blocks = given.blocks(plan.block_rows)
-        source_blocks = blocks
-        if plan.residency == "memory":
-            blocks = passes.load(blocks)
-        seeds = self._seeds(blocks.n_features, center_dtype(blocks.dtype))
+        source = given.blocks(plan.block_rows)
+        blocks = passes.load(source) if plan.residency == "memory" else source
+        settings = Settings(
+            self._seeding(),
+            Stop(self.max_iter, self.tol),
+            None if isinstance(self.init, str) else self._given_centers(X),
+            self._seeds(),
+            self.nan_policy,
+            getattr(self, "feature_names_in_", None),
+            want_labels=not isinstance(given.X, Source),
+        )
         history = History()
-        survey = self._survey(passes, blocks, seeds, history)
-        blocks = blocks.with_sizes([size for _, size in sorted(survey.sizes.items())])
-        source_blocks = source_blocks.with_sizes(blocks.sizes or ())
-        fits = []
-        for run, seed in enumerate(seeds):
-            start = self._start(passes, blocks, survey, X, seed, run, history)
-            stop = Stop(self.max_iter, self.tol)
-            record = self._recorder(history)
-            wanted = not isinstance(given.X, Source)
-            fits.append(
-                lloyd(passes, blocks, survey, start, stop, record, run=run, want_labels=wanted)
-            )
-        history.best_run = int(np.argmin([fit.inertia for fit in fits]))
-        self._finish(fits[history.best_run], history, source_blocks)
+        fit, history.best_run, blocks = best_of(passes, blocks, settings, self._recorder(history))
+        self._finish(fit, history, source.with_sizes(blocks.sizes or ()))
         return self
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
@@ -379,97 +380,43 @@ class KMeans(
             )
         return _Input(source, sample_weight)
 
+    def _seeding(self) -> Seeding:
+        init = self.init if isinstance(self.init, str) else ""
+        return Seeding(init, self.n_clusters, self.oversampling_factor, self.init_rounds)
+
     def _plan(self, given: _Input) -> Plan:
-        runs, seeding_passes = self._n_init(), self._seeding_passes()
-        wanted = int(self.oversampling_factor * self.n_clusters)
-        parallel = isinstance(self.init, str) and self.init == "k-means||"
-        candidates = 1 + self.init_rounds * wanted if parallel else self.n_clusters
+        seeding, runs = self._seeding(), self._n_init()
         work = Work(
             self.n_clusters,
             given.shape.n_features,
-            candidates,
-            seeding_passes=1 + runs * seeding_passes,
-            max_passes=1 + runs * (seeding_passes + self.max_iter + 1),
+            seeding.candidates,
+            seeding_passes=1 + runs * seeding.passes,
+            max_passes=1 + runs * (seeding.passes + self.max_iter + 1),
         )
         return make_plan(given.shape, work, self.residency, memory_limit(self.memory_limit))
 
-    def _seeding_passes(self) -> int:
-        if not isinstance(self.init, str) or self.init == "random" or self.n_clusters == 1:
-            return 0
-        return self.init_rounds + 1 if self.init == "k-means||" else self.n_clusters
+    def _given_centers(self, X: Any) -> Callable[[int], Any]:
+        """Initial centers for a seed: the array, or what the callable gives."""
+
+        def given(seed: int) -> Any:
+            if not callable(self.init):
+                return self.init
+            return self.init(X, self.n_clusters, random_state=np.random.RandomState(seed))
+
+        return given
 
     def _n_init(self) -> int:
-        if not isinstance(self.init, str) and not callable(self.init):
-            if self.n_init not in ("auto", 1):
-                warnings.warn(
-                    "Explicit initial center position passed: performing only one init in"
-                    f" {type(self).__name__} instead of n_init={self.n_init}.",
-                    RuntimeWarning,
-                    stacklevel=4,
-                )
+        blind = callable(self.init) or (isinstance(self.init, str) and self.init == "random")
+        if not isinstance(self.init, str) and not blind:
             return 1
         if self.n_init != "auto":
             return int(self.n_init)
-        return _RESTARTS if callable(self.init) or self.init == "random" else 1
+        return _RESTARTS if blind else 1
 
-    def _seeds(self, n_features: int, dtype: np.dtype[Any]) -> list[int]:
+    def _seeds(self) -> tuple[int, ...]:
         """A seed for each restart."""
         random = check_random_state(self.random_state)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # given once already, by the plan
-            runs = self._n_init()
-        return [int(random.randint(np.iinfo(np.int32).max)) for _ in range(runs)]
-
-    def _survey(self, passes: Passes, blocks: Blocks, seeds: list[int], history: History) -> Survey:
-        step = SurveyStep(survey_streams(seeds), self.n_clusters)
-        survey = passes.run(blocks, step, "survey")
-        names = getattr(self, "feature_names_in_", None)
-        check_survey(survey, self.n_clusters, self.nan_policy, names)
-        spent = passes.lap()
-        self._recorder(history)(
-            Iteration(
-                "survey",
-                seconds=spent.seconds,
-                passes=spent.passes,
-                bytes_read=spent.bytes_read,
-            )
-        )
-        return survey
-
-    def _start(
-        self,
-        passes: Passes,
-        blocks: Blocks,
-        survey: Survey,
-        X: Any,
-        seed: int,
-        run: int,
-        history: History,
-    ) -> Floats:
-        """Centers from which a restart sets out, (k, d) float64."""
-        if isinstance(self.init, str):
-            seeding = Seeding(
-                self.init, self.n_clusters, self.oversampling_factor, self.init_rounds
-            )
-            record = self._recorder(history)
-            return seed_centers(passes, blocks, survey, seeding, seed, run, record)
-        centers = self.init
-        if callable(centers):
-            centers = centers(X, self.n_clusters, random_state=np.random.RandomState(seed))
-        centers = np.array(centers, dtype=np.float64, ndmin=2)
-        if centers.shape[0] != self.n_clusters:
-            raise DataError(
-                f"The shape of the initial centers {centers.shape} does not match the number of"
-                f" clusters {self.n_clusters}."
-            )
-        if centers.shape[1] != blocks.n_features:
-            raise DataError(
-                f"The shape of the initial centers {centers.shape} does not match the number of"
-                f" features of the data {blocks.n_features}."
-            )
-        if not np.isfinite(centers).all():
-            raise DataError("the initial centers contain NaN or infinity")
-        return centers
+        return tuple(int(random.randint(np.iinfo(np.int32).max)) for _ in range(self._n_init()))
 
     def _recorder(self, history: History) -> Callable[[Iteration], None]:
         level = logging.INFO if self.verbose else logging.DEBUG

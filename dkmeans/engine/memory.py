@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from dask.utils import format_bytes, parse_bytes
 
@@ -144,11 +145,8 @@ def memory_limit(value: int | float | str | None) -> int:
     return int(MARGIN * min(psutil.virtual_memory().available, MEMORY_LIMIT))
 
 
-def total_threads() -> int:
-    """Blocks that can be at work at once, in this process or on the cluster."""
-    client = current_client()
-    if client is None:
-        return default_threads()
+def _cluster_threads(client: Any) -> int:
+    """Blocks that can be at work at once on a cluster."""
     return max(1, int(sum(client.nthreads().values())))
 
 
@@ -189,8 +187,9 @@ def make_plan(shape: Shape, work: Work, residency: str, limit: int) -> Plan:
     MemoryLimitError
         If no way of running fits in ``limit``.
     """
-    client, at_hand = current_client(), total_threads()
-    processes = 1 if client is None or shape.resident else max(1, len(client.nthreads()))
+    client = None if shape.resident else current_client()
+    at_hand = default_threads() if client is None else _cluster_threads(client)
+    processes = 1 if client is None else max(1, len(client.nthreads()))
     unit_bytes = (shape.unit_rows or 0) * shape.row_bytes
     all_bytes = (shape.n_rows or 0) * shape.row_bytes
     if shape.resident:

@@ -135,12 +135,26 @@ class TrialStep:
 
 @dataclass(frozen=True)
 class Seeding:
-    """How to seed: what the estimator's parameters say."""
+    """How to seed: what the estimator's parameters say; ``init`` is "" for given centers."""
 
     init: str
     n_clusters: int
     oversampling_factor: float
     rounds: int
+
+    @property
+    def passes(self) -> int:
+        """Passes that it takes after the survey."""
+        if self.init not in ("k-means||", "k-means++") or self.n_clusters == 1:
+            return 0
+        return self.rounds + 1 if self.init == "k-means||" else self.n_clusters
+
+    @property
+    def candidates(self) -> int:
+        """Centers held at most, on average."""
+        if self.init != "k-means||":
+            return self.n_clusters
+        return 1 + int(self.rounds * self.oversampling_factor * self.n_clusters)
 
 
 def survey_streams(seeds: Sequence[int]) -> tuple[np.uint64, ...]:
