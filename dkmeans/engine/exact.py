@@ -1,9 +1,8 @@
 """Exact sums of single numbers, of any size: the same bits in any order.
 
-The sum is kept as an integer in ``LIMBS`` limbs of 32 bits,
-counted from the smallest float64 (Kulisch 1981, the long accumulator); ``kernels.add_exact`` adds
-a number. A limb is an int64, so
-``2**30`` numbers can be added before any must be carried; :func:`combine` carries.
+The sum is kept as an integer in ``LIMBS`` limbs of 32 bits, counted from the smallest float64
+(Kulisch 1981, the long accumulator); ``sum_kernels.add_exact`` adds a number. A limb is an int64,
+so ``2**30`` numbers can be added before any must be carried; :func:`combine` carries.
 """
 
 from __future__ import annotations

@@ -11,9 +11,6 @@ Every kernel goes over the block in tiles of ``TILE`` rows. A tile is assigned i
    second-best center could be the nearest. Those rows, few of them, are decided by the direct
    formula ``sum((x - c)^2)`` in float64, the lowest index on ties. Labels are thus those of the
    direct formula, whatever the processor, the BLAS, or the row's place in the block.
-
-Sums are exact, so no order of rows, blocks or threads changes a bit of them: see ``grid.py`` for
-those of rows and ``exact.py`` for those of squared distances.
 """
 
 from __future__ import annotations
@@ -25,7 +22,6 @@ import numpy as np
 from numba import njit
 
 from dkmeans._typing import Floats
-from dkmeans.engine.sampling import offer
 
 TILE = 256  # rows of a narrow tile; a wide one has as many as keep it in the second-level cache
 TILE_BYTES = 2**18  # more where there are many centers, which BLAS packs anew for each tile
@@ -85,7 +81,7 @@ def prepare(centers: Floats) -> Scorer:
     )
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(nogil=True, fastmath={"contract"})
 def _load_narrow(X, start, m, shift, scale, tile, norms):
     """Write rows start .. start+m of X, moved and scaled, to ``tile`` (d, TILE)."""
     norms[:] = 0
@@ -97,7 +93,7 @@ def _load_narrow(X, start, m, shift, scale, tile, norms):
             norms[i] += value * value
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _load_wide(X, start, m, shift, scale, tile):
     """Write rows start .. start+m of X, moved and scaled, to ``tile`` (TILE, d)."""
     for i in range(m):
@@ -105,7 +101,7 @@ def _load_wide(X, start, m, shift, scale, tile):
             tile[i, f] = np.float32((np.float64(X[start + i, f]) - shift[f]) * scale)
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+@njit(nogil=True, fastmath={"contract", "reassoc"})
 def _sq_norms(tile, m, norms):
     for i in range(m):
         total = np.float32(0)
@@ -114,7 +110,7 @@ def _sq_norms(tile, m, norms):
         norms[i] = total
 
 
-@njit(cache=True, nogil=True, fastmath=_SCORE)
+@njit(nogil=True, fastmath=_SCORE)
 def _keep_two(s0, s1, s2, s3, k0, k1, k2, k3, first, best, second, labels):
     """Merge the scores of four centers, the lowest index first, into the two best a row."""
     j0 = np.int32(first)
@@ -139,7 +135,7 @@ def _keep_two(s0, s1, s2, s3, k0, k1, k2, k3, first, best, second, labels):
         labels[i] = j
 
 
-@njit(cache=True, nogil=True, fastmath=_SCORE)
+@njit(nogil=True, fastmath=_SCORE)
 def _score_narrow(tile, packed, const, scores, best, second, labels):
     """Two best scores of each column of ``tile`` (d, TILE), 4 centers x 4 features at a time."""
     s0, s1, s2, s3 = scores[0], scores[1], scores[2], scores[3]
@@ -168,7 +164,7 @@ def _score_narrow(tile, packed, const, scores, best, second, labels):
         _keep_two(s0, s1, s2, s3, k0, k1, k2, k3, j, best, second, labels)
 
 
-@njit(cache=True, nogil=True, fastmath=_SCORE)
+@njit(nogil=True, fastmath=_SCORE)
 def _score_tiny(tile, packed, const, best, second, labels):
     """Likewise for up to 4 features: scores stay in registers."""
     for b in range(packed.shape[0]):
@@ -197,7 +193,7 @@ def _score_tiny(tile, packed, const, best, second, labels):
             best[i] = min(best[i], lead)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _score_wide(tile, rows, const, scores, best, second, labels):
     """Two best scores of each row of ``tile`` (TILE, d), a panel of centers a BLAS call."""
     for first in range(0, rows.shape[0], PANEL):
@@ -211,7 +207,7 @@ def _score_wide(tile, rows, const, scores, best, second, labels):
             _keep_two(s0, s1, s2, s3, k0, k1, k2, k3, j, best, second, labels)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _nearest_exact(X, i, centers, guess):
     """Nearest center to row i by the direct formula in float64, or -1 if it is not finite."""
     d = X.shape[1]
@@ -233,14 +229,14 @@ def _nearest_exact(X, i, centers, guess):
     return label
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _tile_rows(d, k):
     """Rows of a tile of rows of d features, for k centers."""
     room = TILE_BYTES if k <= 64 else 4 * TILE_BYTES
     return TILE if d <= NARROW else max(32, min(TILE, room // (4 * d) // 16 * 16))
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def tile_buffers(scorer, d):
     """Scratch of a block's tiles: tile, norms, scores, best, second, labels, sq."""
     n = _tile_rows(d, scorer.exact.shape[0])
@@ -261,7 +257,7 @@ def tile_buffers(scorer, d):
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def assign_tile(X, start, m, scorer, buffers):
     """Return a buffer with the nearest center of each of m rows; -1 where not finite."""
     tile, norms, scores, best, second, labels, _ = buffers
@@ -282,7 +278,7 @@ def assign_tile(X, start, m, scorer, buffers):
     return labels
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _decide(X, start, m, centers, slack, gamma, norms, best, second, labels):
     """Decide by the direct formula the rows whose two best scores are too close to tell apart."""
     for i in range(m):
@@ -291,7 +287,7 @@ def _decide(X, start, m, centers, slack, gamma, norms, best, second, labels):
             labels[i] = _nearest_exact(X, start + i, centers, labels[i])
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def sq_tile(X, start, m, centers, labels, sq):
     """Write the direct squared distance, in float64, of each of m rows to the center it is given.
 
@@ -319,159 +315,6 @@ def sq_tile(X, start, m, centers, labels, sq):
 
 
 @njit(cache=True, nogil=True)
-def add_exact(limbs, value):
-    """Add a float64 to the exact sum ``limbs``; see ``exact.py``."""
-    bits = np.float64(abs(value)).view(np.int64)
-    sign = -1 if value < 0 else 1
-    exponent = bits >> 52
-    mantissa = bits & ((1 << 52) - 1)
-    if exponent > 0:
-        mantissa |= 1 << 52
-        exponent -= 1
-    at, shift = exponent >> 5, exponent & 31
-    low = (mantissa & 0xFFFFFFFF) << shift
-    high = (mantissa >> 32) << shift
-    limbs[at] += sign * (low & 0xFFFFFFFF)
-    limbs[at + 1] += sign * ((low >> 32) + (high & 0xFFFFFFFF))
-    limbs[at + 2] += sign * (high >> 32)
-
-
-@njit(cache=True, nogil=True)
-def _largest(values, m):
-    """Largest of m numbers that are not negative: their bits order as they do, and vectorise."""
-    top = np.int64(0)
-    for i in range(m):
-        top = max(top, np.float64(values[i]).view(np.int64))
-    return np.int64(top).view(np.float64)
-
-
-@njit(cache=True, nogil=True)
-def _add_exact_tile(limbs, values, m, top):
-    """Add m numbers, none negative or above ``top``, to an exact sum.
-
-    They are first added on two grids of 40 bits each, as in ``grid.py``, which vectorises; where
-    that loses a bit of any of them, one by one.
-    """
-    magic = 1.5 * 2.0 ** min(max(math.frexp(top)[1] + 12, -900), 1020)
-    fine = magic * 2.0**-40
-    coarse_sum = fine_sum = lost = 0
-    for i in range(m):
-        high = values[i] + magic
-        rest = values[i] - (high - magic)
-        low = rest + fine
-        coarse_sum += np.float64(high).view(np.int64)
-        fine_sum += np.float64(low).view(np.int64)
-        lost += rest != low - fine
-    if lost:
-        for i in range(m):
-            add_exact(limbs, values[i])
-    else:
-        coarse_sum -= m * np.float64(magic).view(np.int64)
-        fine_sum -= m * np.float64(fine).view(np.int64)
-        add_exact(limbs, coarse_sum * (magic / (1.5 * 2.0**52)))
-        add_exact(limbs, fine_sum * (fine / (1.5 * 2.0**52)))
-
-
-@njit(cache=True, nogil=True)
-def _add_tile(X, start, m, labels, origin, magic, sums):
-    """Add to ``sums`` (k, 1, d) the bits of the rows of a tile, rounded to one grid."""
-    base = magic - origin  # exact: the origin is a multiple of a coarser power of two
-    for i in range(m):
-        j = labels[i]
-        if j >= 0:
-            for f in range(X.shape[1]):
-                sums[j, 0, f] += np.float64(np.float64(X[start + i, f]) + base[f]).view(np.int64)
-
-
-@njit(cache=True, nogil=True)
-def _sum_short_rows(X, start, m, centers, labels, origin, magic, sums, counts, sq):
-    """Count, measure (as :func:`sq_tile`) and add rows of up to 8 features, in one go."""
-    base = magic - origin
-    for i in range(m):
-        j = labels[i]
-        total = 0.0
-        if j >= 0:
-            counts[j] += 1
-            for f in range(X.shape[1]):
-                x = np.float64(X[start + i, f])
-                diff = x - centers[j, f]
-                total += diff * diff
-                sums[j, 0, f] += np.float64(x + base[f]).view(np.int64)
-        sq[i] = total
-
-
-@njit(cache=True, nogil=True)
-def _add_tile_weighted(X, start, m, labels, weights, origin, magic, sums):
-    """Likewise, each row times its weight."""
-    for i in range(m):
-        j, w = labels[i], weights[start + i]
-        if j >= 0:
-            for f in range(X.shape[1]):
-                value = (np.float64(X[start + i, f]) - origin[f]) * w
-                sums[j, 0, f] += np.float64(value + magic[f]).view(np.int64)
-
-
-@njit(cache=True, nogil=True)
-def _add_tile_levels(X, start, m, labels, weights, origin, magics, sums):
-    """Add to ``sums`` (k, levels, d) the bits of the rows of a tile, rounded to several grids."""
-    weighted = weights.shape[0] > 0
-    rest = np.empty(X.shape[1])
-    for i in range(m):
-        j, w = labels[i], weights[start + i] if weighted else 1.0
-        if j < 0:
-            continue
-        for f in range(X.shape[1]):
-            rest[f] = (np.float64(X[start + i, f]) - origin[f]) * w
-        for level in range(magics.shape[0]):
-            for f in range(X.shape[1]):
-                high = rest[f] + magics[level, f]
-                rest[f] -= high - magics[level, f]
-                sums[j, level, f] += np.float64(high).view(np.int64)
-
-
-@njit(cache=True, nogil=True)
-def count_tile(start, m, labels, weights, magics, masses, counts):
-    """Add the rows of a tile to the sizes and weights of clusters; weight 0 loses its label."""
-    weighted = weights.shape[0] > 0
-    for i in range(m):
-        j = labels[i]
-        if j >= 0 and weighted:
-            rest = weights[start + i]
-            if rest <= 0.0:
-                labels[i] = -1
-                continue
-            for level in range(magics.shape[0]):
-                high = rest + magics[level]
-                rest -= high - magics[level]
-                masses[j, level] += np.float64(high).view(np.int64)
-                masses[j, level] -= np.float64(magics[level]).view(np.int64)
-        if j >= 0:
-            counts[j] += 1
-
-
-@njit(cache=True, nogil=True)
-def _cost_tile(start, m, labels, weights, sq, parts, cost):
-    """Add weight * squared distance of the rows of a tile to the exact sum ``cost``."""
-    if weights.shape[0] == 0:
-        _add_exact_tile(cost, sq, m, _largest(sq, m))
-        return
-    for i in range(m):
-        parts[i] = weights[start + i] * sq[i] if labels[i] >= 0 else 0.0
-    _add_exact_tile(cost, parts, m, _largest(parts, m))
-
-
-@njit(cache=True, nogil=True)
-def _offer_tile(start, m, labels, sq, far_keys, far_rows, size):
-    """Offer the rows of a tile to the heap of those farthest from their centers."""
-    if size == far_keys.shape[0] and _largest(sq, m) < -far_keys[0]:
-        return size
-    for i in range(m):
-        if labels[i] >= 0 and (size < far_keys.shape[0] or -sq[i] <= far_keys[0]):
-            size = offer(far_keys, far_rows, size, -sq[i], start + i)
-    return size
-
-
-@njit(cache=True, nogil=True)
 def assign(X, scorer, labels):
     """Write the label of each row of X (n, d) to ``labels`` (n,) int32; -1 where not finite."""
     buffers = tile_buffers(scorer, X.shape[1])
@@ -481,45 +324,6 @@ def assign(X, scorer, labels):
         found = assign_tile(X, start, m, scorer, buffers)
         for i in range(m):
             labels[start + i] = found[i]
-
-
-@njit(cache=True, nogil=True)
-def lloyd(X, weights, scorer, grid, sums, masses, counts, inertia, far_keys, far_rows, labels):
-    """Assign the rows of X (n, d) and add them to their clusters, in one sweep.
-
-    ``weights`` has one float64 a row, or none for unit weights. Written: ``sums`` (k, levels, d)
-    of bits and ``masses`` (k, levels), both int64, ``counts`` (k,), the exact sum ``inertia``, the
-    heap of farthest rows (``far_keys`` is minus the squared distance), and ``labels`` where it has
-    one entry a row. Rows that are not finite and rows of weight 0 add nothing. Returns the size of
-    the heap and the first row that is not finite, or -1.
-    """
-    buffers = tile_buffers(scorer, X.shape[1])
-    sq, parts, step = buffers[6], np.empty(buffers[6].shape[0]), buffers[6].shape[0]
-    origin, magics = grid.origin, grid.rows
-    plain = weights.shape[0] == 0 and magics.shape[0] == 1
-    size, bad = 0, -1
-    for start in range(0, X.shape[0], step):
-        m = min(step, X.shape[0] - start)
-        found = assign_tile(X, start, m, scorer, buffers)
-        for i in range(m):
-            if found[i] < 0 and bad < 0:
-                bad = start + i
-            if labels.shape[0] > 0:
-                labels[start + i] = found[i]
-        if plain and X.shape[1] <= 8:
-            _sum_short_rows(X, start, m, scorer.exact, found, origin, magics[0], sums, counts, sq)
-        else:
-            count_tile(start, m, found, weights, grid.weights, masses, counts)
-            sq_tile(X, start, m, scorer.exact, found, sq)
-            if plain:
-                _add_tile(X, start, m, found, origin, magics[0], sums)
-            elif magics.shape[0] > 1:
-                _add_tile_levels(X, start, m, found, weights, origin, magics, sums)
-            else:
-                _add_tile_weighted(X, start, m, found, weights, origin, magics[0], sums)
-        _cost_tile(start, m, found, weights, sq, parts, inertia)
-        size = _offer_tile(start, m, found, sq, far_keys, far_rows, size)
-    return size, bad
 
 
 @njit(cache=True, nogil=True)
@@ -534,15 +338,3 @@ def distances(X, centers, out):
             sq_tile(X, start, m, centers, labels, sq)
             for i in range(m):
                 out[start + i, j] = np.sqrt(sq[i])
-
-
-@njit(cache=True, nogil=True)
-def cost(X, weights, centers, labels, total):
-    """Add weight * squared distance of the rows of X to their centers to the exact ``total``."""
-    step = 256
-    sq, parts = np.empty(step), np.empty(step)
-    for start in range(0, X.shape[0], step):
-        m = min(step, X.shape[0] - start)
-        found = labels[start : start + m]
-        sq_tile(X, start, m, centers, found, sq)
-        _cost_tile(start, m, found, weights, sq, parts, total)

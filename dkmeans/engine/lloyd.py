@@ -31,7 +31,7 @@ class LloydStep:
     want_labels: bool = False
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Partial:
-        from dkmeans.engine import kernels
+        from dkmeans.engine import kernels, sum_kernels
 
         k, d = self.centers.shape
         bits = np.zeros((k, len(self.grid.rows), d), np.int64)
@@ -41,7 +41,7 @@ class LloydStep:
         keys, rows = np.empty(most), np.empty(most, np.int64)
         labels = np.empty(len(X) if self.want_labels else 0, np.int32)
         scorer = kernels.prepare(self.centers)
-        size, bad = kernels.lloyd(
+        size, bad = sum_kernels.lloyd(
             X, weights, scorer, self.grid, bits, masses, counts, inertia, keys, rows, labels
         )
         return Partial(

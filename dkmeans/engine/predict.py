@@ -75,12 +75,12 @@ class CostStep:
     model: Model
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Cost:
-        from dkmeans.engine import kernels
+        from dkmeans.engine import sum_kernels
 
         check_weights(weights, offset)
         labels = self.model.labels(X, offset)
         total = exact.zeros()
-        kernels.cost(X, weights, self.model.centers, labels, total)
+        sum_kernels.cost(X, weights, self.model.centers, labels, total)
         return Cost(total)
 
 

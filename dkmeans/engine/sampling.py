@@ -17,7 +17,7 @@ def stream_key(seed: int, *stream: int) -> np.uint64:
     return np.uint64(np.random.SeedSequence([seed, *stream]).generate_state(1, np.uint64)[0])
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def uniform(key, row):
     """Number in (0, 1) that depends on (key, row) alone: two rounds of the SplitMix64 finaliser."""
     z = key ^ (np.uint64(row) * np.uint64(0x9E3779B97F4A7C15))
@@ -28,13 +28,13 @@ def uniform(key, row):
     return (np.float64(z >> np.uint64(12)) + 0.5) * 2.0**-52
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _after(keys, rows, i, key, row):
     """Whether entry ``i`` comes after (key, row); equal keys are ordered by row."""
     return keys[i] > key or (keys[i] == key and rows[i] > row)
 
 
-@njit(cache=True, nogil=True)
+@njit(nogil=True)
 def offer(keys, rows, size, key, row):
     """Offer (key, row) to a heap that keeps the ``len(keys)`` smallest; return its new size."""
     if size < keys.shape[0]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from dkmeans.engine.kernels import add_exact, assign_tile, count_tile, sq_tile, tile_buffers
+from dkmeans.engine.kernels import assign_tile, sq_tile, tile_buffers
 from dkmeans.engine.sampling import offer, uniform
+from dkmeans.engine.sum_kernels import add_exact, count_tile
 
 
 @njit(cache=True, nogil=True)

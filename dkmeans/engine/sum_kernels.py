@@ -1,0 +1,219 @@
+"""Compiled functions that sum the assigned rows of one block; see ``kernels.py`` for the tiles.
+
+Sums are exact, so no order of rows, blocks or threads changes a bit of them: see ``grid.py`` for
+those of rows and ``exact.py`` for those of squared distances.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from dkmeans.engine.kernels import assign_tile, sq_tile, tile_buffers
+from dkmeans.engine.sampling import offer
+
+
+@njit(nogil=True)
+def add_exact(limbs, value):
+    """Add a float64 to the exact sum ``limbs``; see ``exact.py``."""
+    bits = np.float64(abs(value)).view(np.int64)
+    sign = -1 if value < 0 else 1
+    exponent = bits >> 52
+    mantissa = bits & ((1 << 52) - 1)
+    if exponent > 0:
+        mantissa |= 1 << 52
+        exponent -= 1
+    at, shift = exponent >> 5, exponent & 31
+    low = (mantissa & 0xFFFFFFFF) << shift
+    high = (mantissa >> 32) << shift
+    limbs[at] += sign * (low & 0xFFFFFFFF)
+    limbs[at + 1] += sign * ((low >> 32) + (high & 0xFFFFFFFF))
+    limbs[at + 2] += sign * (high >> 32)
+
+
+@njit(nogil=True)
+def _largest(values, m):
+    """Largest of m numbers that are not negative: their bits order as they do, and vectorise."""
+    top = np.int64(0)
+    for i in range(m):
+        top = max(top, np.float64(values[i]).view(np.int64))
+    return np.int64(top).view(np.float64)
+
+
+@njit(nogil=True)
+def _add_exact_tile(limbs, values, m, top):
+    """Add m numbers, none negative or above ``top``, to an exact sum.
+
+    They are first added on two grids of 40 bits each, as in ``grid.py``, which vectorises; where
+    that loses a bit of any of them, one by one.
+    """
+    magic = 1.5 * 2.0 ** min(max(math.frexp(top)[1] + 12, -900), 1020)
+    fine = magic * 2.0**-40
+    coarse_sum = fine_sum = lost = 0
+    for i in range(m):
+        high = values[i] + magic
+        rest = values[i] - (high - magic)
+        low = rest + fine
+        coarse_sum += np.float64(high).view(np.int64)
+        fine_sum += np.float64(low).view(np.int64)
+        lost += rest != low - fine
+    if lost:
+        for i in range(m):
+            add_exact(limbs, values[i])
+    else:
+        coarse_sum -= m * np.float64(magic).view(np.int64)
+        fine_sum -= m * np.float64(fine).view(np.int64)
+        add_exact(limbs, coarse_sum * (magic / (1.5 * 2.0**52)))
+        add_exact(limbs, fine_sum * (fine / (1.5 * 2.0**52)))
+
+
+@njit(nogil=True)
+def _add_tile(X, start, m, labels, origin, magic, sums):
+    """Add to ``sums`` (k, 1, d) the bits of the rows of a tile, rounded to one grid."""
+    base = magic - origin  # exact: the origin is a multiple of a coarser power of two
+    for i in range(m):
+        j = labels[i]
+        if j >= 0:
+            for f in range(X.shape[1]):
+                sums[j, 0, f] += np.float64(np.float64(X[start + i, f]) + base[f]).view(np.int64)
+
+
+@njit(nogil=True)
+def _sum_short_rows(X, start, m, centers, labels, origin, magic, sums, counts, sq):
+    """Count, measure (as :func:`sq_tile`) and add rows of up to 8 features, in one go."""
+    base = magic - origin
+    for i in range(m):
+        j = labels[i]
+        total = 0.0
+        if j >= 0:
+            counts[j] += 1
+            for f in range(X.shape[1]):
+                x = np.float64(X[start + i, f])
+                diff = x - centers[j, f]
+                total += diff * diff
+                sums[j, 0, f] += np.float64(x + base[f]).view(np.int64)
+        sq[i] = total
+
+
+@njit(nogil=True)
+def _add_tile_weighted(X, start, m, labels, weights, origin, magic, sums):
+    """Likewise, each row times its weight."""
+    for i in range(m):
+        j, w = labels[i], weights[start + i]
+        if j >= 0:
+            for f in range(X.shape[1]):
+                value = (np.float64(X[start + i, f]) - origin[f]) * w
+                sums[j, 0, f] += np.float64(value + magic[f]).view(np.int64)
+
+
+@njit(nogil=True)
+def _add_tile_levels(X, start, m, labels, weights, origin, magics, sums):
+    """Add to ``sums`` (k, levels, d) the bits of the rows of a tile, rounded to several grids."""
+    weighted = weights.shape[0] > 0
+    rest = np.empty(X.shape[1])
+    for i in range(m):
+        j, w = labels[i], weights[start + i] if weighted else 1.0
+        if j < 0:
+            continue
+        for f in range(X.shape[1]):
+            rest[f] = (np.float64(X[start + i, f]) - origin[f]) * w
+        for level in range(magics.shape[0]):
+            for f in range(X.shape[1]):
+                high = rest[f] + magics[level, f]
+                rest[f] -= high - magics[level, f]
+                sums[j, level, f] += np.float64(high).view(np.int64)
+
+
+@njit(nogil=True)
+def count_tile(start, m, labels, weights, magics, masses, counts):
+    """Add the rows of a tile to the sizes and weights of clusters; weight 0 loses its label."""
+    weighted = weights.shape[0] > 0
+    for i in range(m):
+        j = labels[i]
+        if j >= 0 and weighted:
+            rest = weights[start + i]
+            if rest <= 0.0:
+                labels[i] = -1
+                continue
+            for level in range(magics.shape[0]):
+                high = rest + magics[level]
+                rest -= high - magics[level]
+                masses[j, level] += np.float64(high).view(np.int64)
+                masses[j, level] -= np.float64(magics[level]).view(np.int64)
+        if j >= 0:
+            counts[j] += 1
+
+
+@njit(nogil=True)
+def _cost_tile(start, m, labels, weights, sq, parts, cost):
+    """Add weight * squared distance of the rows of a tile to the exact sum ``cost``."""
+    if weights.shape[0] == 0:
+        _add_exact_tile(cost, sq, m, _largest(sq, m))
+        return
+    for i in range(m):
+        parts[i] = weights[start + i] * sq[i] if labels[i] >= 0 else 0.0
+    _add_exact_tile(cost, parts, m, _largest(parts, m))
+
+
+@njit(nogil=True)
+def _offer_tile(start, m, labels, sq, far_keys, far_rows, size):
+    """Offer the rows of a tile to the heap of those farthest from their centers."""
+    if size == far_keys.shape[0] and _largest(sq, m) < -far_keys[0]:
+        return size
+    for i in range(m):
+        if labels[i] >= 0 and (size < far_keys.shape[0] or -sq[i] <= far_keys[0]):
+            size = offer(far_keys, far_rows, size, -sq[i], start + i)
+    return size
+
+
+@njit(cache=True, nogil=True)
+def lloyd(X, weights, scorer, grid, sums, masses, counts, inertia, far_keys, far_rows, labels):
+    """Assign the rows of X (n, d) and add them to their clusters, in one sweep.
+
+    ``weights`` has one float64 a row, or none for unit weights. Written: ``sums`` (k, levels, d)
+    of bits and ``masses`` (k, levels), both int64, ``counts`` (k,), the exact sum ``inertia``, the
+    heap of farthest rows (``far_keys`` is minus the squared distance), and ``labels`` where it has
+    one entry a row. Rows that are not finite and rows of weight 0 add nothing. Returns the size of
+    the heap and the first row that is not finite, or -1.
+    """
+    buffers = tile_buffers(scorer, X.shape[1])
+    sq, parts, step = buffers[6], np.empty(buffers[6].shape[0]), buffers[6].shape[0]
+    origin, magics = grid.origin, grid.rows
+    plain = weights.shape[0] == 0 and magics.shape[0] == 1
+    size, bad = 0, -1
+    for start in range(0, X.shape[0], step):
+        m = min(step, X.shape[0] - start)
+        found = assign_tile(X, start, m, scorer, buffers)
+        for i in range(m):
+            if found[i] < 0 and bad < 0:
+                bad = start + i
+            if labels.shape[0] > 0:
+                labels[start + i] = found[i]
+        if plain and X.shape[1] <= 8:
+            _sum_short_rows(X, start, m, scorer.exact, found, origin, magics[0], sums, counts, sq)
+        else:
+            count_tile(start, m, found, weights, grid.weights, masses, counts)
+            sq_tile(X, start, m, scorer.exact, found, sq)
+            if plain:
+                _add_tile(X, start, m, found, origin, magics[0], sums)
+            elif magics.shape[0] > 1:
+                _add_tile_levels(X, start, m, found, weights, origin, magics, sums)
+            else:
+                _add_tile_weighted(X, start, m, found, weights, origin, magics[0], sums)
+        _cost_tile(start, m, found, weights, sq, parts, inertia)
+        size = _offer_tile(start, m, found, sq, far_keys, far_rows, size)
+    return size, bad
+
+
+@njit(cache=True, nogil=True)
+def cost(X, weights, centers, labels, total):
+    """Add weight * squared distance of the rows of X to their centers to the exact ``total``."""
+    step = 256
+    sq, parts = np.empty(step), np.empty(step)
+    for start in range(0, X.shape[0], step):
+        m = min(step, X.shape[0] - start)
+        found = labels[start : start + m]
+        sq_tile(X, start, m, centers, found, sq)
+        _cost_tile(start, m, found, weights, sq, parts, total)
