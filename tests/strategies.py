@@ -12,8 +12,9 @@ import numpy as np
 from hypothesis import strategies as st
 
 from dkmeans.data.blocks import Blocks
-from dkmeans.engine.lloyd import _assign
+from dkmeans.engine.lloyd import LloydStep
 from dkmeans.engine.passes import Passes
+from dkmeans.engine.seeding import survey_streams
 from dkmeans.engine.survey import SurveyStep
 
 KINDS = ("normal", "lattice", "duplicates", "constant column", "far offset", "tiny", "large")
@@ -125,13 +126,14 @@ def lazy(X, sizes, unknown=False):
     return da.concatenate(pieces, axis=0, allow_unknown_chunksizes=True)
 
 
-def surveyed(blocks, streams=(), most=1, threads=1):
-    """The survey of some blocks, and passes with which to go on."""
+def surveyed(blocks, seed=0, most=1, threads=1):
+    """Passes and the survey of some blocks, with the rows that it draws for a seed."""
     passes = Passes(threads)
-    return passes, passes.run(blocks, SurveyStep(streams, most), "survey")
+    return passes, passes.run(blocks, SurveyStep(survey_streams([seed]), most), "survey")
 
 
 def assigned(blocks, centers, want_labels=False):
     """What one pass of Lloyd's adds up, and the grid of its sums."""
     passes, survey = surveyed(blocks)
-    return _assign(passes, blocks, survey, centers, "lloyd", want_labels)
+    step = LloydStep(centers, survey.grid, want_labels)
+    return passes.run(blocks, step, "lloyd"), survey.grid

@@ -17,7 +17,7 @@ from dkmeans.engine.seeding import Seeding, seed_centers, survey_streams
 
 def seeded(blocks, init, k, seed, *, oversampling=2.0, rounds=5, record=lambda _: None):
     """The initial centers, as a fit with this seed would draw them."""
-    passes, survey = surveyed(blocks, survey_streams([seed]), k)
+    passes, survey = surveyed(blocks, seed, k)
     how = Seeding(init, k, oversampling, rounds)
     return seed_centers(passes, blocks, survey, how, seed, 0, record)
 
@@ -89,7 +89,7 @@ def test_random_rows_are_distinct_and_drawn_in_proportion_to_their_weights():
 def test_candidates_count_for_the_rows_that_they_attract():
     """Two rows that stand for 500 each outweigh one between them that stands for itself."""
     candidates = np.array([[0.0], [10.0], [5.0]])
-    drawn = surveyed(in_memory(candidates, None, (3,)), survey_streams([0]), 2)[1].draws[0]
+    drawn = surveyed(in_memory(candidates, None, (3,)), 0, 2)[1].draws[0]
     weights = np.array([500.0, 500.0, 1.0])
     for seed in range(5):
         centers = np.sort(seeding.recluster(candidates, weights, drawn, 2, seed).ravel())
@@ -100,24 +100,14 @@ def test_k_means_plus_plus_draws_in_proportion_to_the_squared_distance():
     """The first of the trials that would follow the row 0 is row 1, 2 or 3 as 1 : 4 : 16."""
     X = np.array([[0.0], [1.0], [2.0], [4.0]])
     blocks = in_memory(X, None, (4,))
-    passes, survey = surveyed(blocks)
-    grid = _grid(survey, X[:1])
+    passes, _ = surveyed(blocks)
     rows = []
     for seed in range(1500):
         streams = survey_streams([seed])
-        step = seeding.TrialStep(X[:0], X[:1], grid, streams)
+        step = seeding.TrialStep(X[:0], X[:1], streams)
         rows.append(int(passes.run(blocks, step, "trial").rows[0].index[0]))
     shares = np.bincount(rows, minlength=4) / len(rows)
     np.testing.assert_allclose(shares, np.array([0, 1, 4, 16]) / 21, atol=0.04)
-
-
-def _grid(survey, centers):
-    import inspect
-
-    from dkmeans.engine.grid import grid_for
-
-    known = {**vars(survey), "centers": centers, "dtype": np.dtype(np.float64)}
-    return grid_for(**{name: known[name] for name in inspect.signature(grid_for).parameters})
 
 
 def test_k_means_plus_plus_finds_well_separated_clusters():

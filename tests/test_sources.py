@@ -25,7 +25,7 @@ def X():
 
 def rows_of(source, target=20):
     """All rows of a source, read block by block."""
-    return source.blocks(target).X.compute()
+    return source.blocks(target).array.compute()
 
 
 def check(source, X, kind):
@@ -181,9 +181,9 @@ def test_dask_arrays_of_any_chunks(data):
     source = open_source(da.from_array(X, chunks=chunks))
     target = data.draw(st.integers(1, 60))
     blocks = source.blocks(target)
-    np.testing.assert_array_equal(blocks.X.compute(), X)
+    np.testing.assert_array_equal(blocks.array.compute(), X)
     assert sum(blocks.sizes) == 50
-    assert blocks.X.numblocks[1] == 1
+    assert blocks.array.numblocks[1] == 1
 
 
 def test_dask_frames(X):

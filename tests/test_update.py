@@ -69,7 +69,8 @@ def test_an_update_equals_the_naive_one_over_any_chunks(case):
     found = updated(X, centers, case.weights, case.chunks).centers
     scale = float(np.abs(X.astype(np.float64)).max() + np.abs(centers).max())
     expected = naive.update(X, case.unit_weights, centers)
-    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=scale * 1e-13)
+    eps = 1e-9 if X.dtype == np.float32 or X.dtype.itemsize <= 2 else 1e-13  # digits of the grid
+    np.testing.assert_allclose(found, expected, rtol=10 * eps, atol=scale * eps)
 
 
 def test_blocks_smaller_than_the_number_of_empty_clusters_still_offer_enough_rows():
