@@ -3,11 +3,11 @@
 Writes the store block by block, prints the plan (which says that the data will be streamed), fits,
 writes the labels to a second store block by block, and prints the record of the fit.
 
-    python examples/zarr_larger_than_memory.py --memory-limit "256 MiB" --out larger-than-memory
+    python examples/zarr_larger_than_memory.py --memory-limit "320 MiB" --out larger-than-memory
 
 The rows take eight times ``--memory-limit`` (``--times`` changes the eight). They are rounded to
-quarters, so that the compressed store takes a fraction of that on disk. The limit has a floor of
-about 100 MiB, below which the plan is refused with both numbers.
+whole numbers, so that the compressed store takes a fraction of that on disk. The limit has a floor
+of about 300 MiB, below which the plan is refused with both numbers.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def write_store(path: Path, size: int, features: int, chunk_rows: int) -> zarr.A
     for start in range(0, rows, chunk_rows):
         n = min(chunk_rows, rows - start)
         noise = random.standard_normal((n, features), dtype=np.float32)
-        X[start : start + n] = np.rint(4 * (middles[random.integers(8, size=n)] + noise)) / 4
+        X[start : start + n] = np.rint(middles[random.integers(8, size=n)] + noise)
     return X
 
 
 def main() -> None:
     """Write, plan, fit, label."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--memory-limit", default="112 MiB")
+    parser.add_argument("--memory-limit", default="320 MiB")
     parser.add_argument("--times", type=float, default=8, help="size of X over the memory limit")
     parser.add_argument("--features", type=int, default=16)
     parser.add_argument("--chunk-rows", type=int, default=16_384)
