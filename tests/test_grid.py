@@ -62,7 +62,9 @@ def test_cancellation_leaves_the_small_number():
 
 def grid_of(X, weights=None, dtype=FLOAT64, sample=None):
     heaviest = 1.0 if weights is None else float(weights.max())
-    return grid_for(X.min(axis=0), X.max(axis=0), X if sample is None else sample, heaviest, dtype)
+    short = dtype == np.float32
+    sample = X if sample is None else sample
+    return grid_for(X.min(axis=0), X.max(axis=0), sample, heaviest, short=short)
 
 
 def summed(X, grid):

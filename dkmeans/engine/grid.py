@@ -8,9 +8,9 @@ the end. The idea is the pre-rounding of Demmel and Nguyen 2013 ("Fast reproduci
 summation").
 
 One grid, of ``2**-36`` of the largest value, is enough for rows of up to 24 bits (float32, small
-integers) whose outliers are not extreme. Otherwise what remains is rounded to a second grid,
-``2**-28`` of the first, and so on. A sum is kept as one int64 a level, each worth ``2**28`` of the
-next.
+integers without weights) whose outliers are not extreme. Otherwise what remains is rounded to a
+second grid, ``2**-28`` of the first, and so on. A sum is kept as one int64 a level, each worth
+``2**28`` of the next.
 """
 
 from __future__ import annotations
@@ -42,16 +42,14 @@ class Grid(NamedTuple):
         return SINGLE_BITS if len(self.rows) == 1 else LEVEL_BITS
 
 
-def grid_for(
-    low: Floats, high: Floats, sample: Floats, heaviest: float, dtype: np.dtype[Any]
-) -> Grid:
+def grid_for(low: Floats, high: Floats, sample: Floats, heaviest: float, *, short: bool) -> Grid:
     """Grids for rows within [low, high] and weights up to ``heaviest``.
 
     Parameters
     ----------
     low, high : (d,) range of each feature.
     sample : (m, d) rows drawn at random, which tell where most rows are.
-    dtype : of the rows.
+    short : whether ``weight * x`` needs no more than 24 bits, or is not to have more.
     """
     middle = np.median(sample, axis=0)
     away = np.abs(sample - middle)
@@ -65,7 +63,6 @@ def grid_for(
     origin = np.round(middle / step) * step
     bounds = heaviest * np.maximum(high - origin, origin - low)
     ratio = np.log2(np.max(reach / np.where(typical > 0, typical, 1.0), initial=1.0))
-    short = dtype == np.float32 or (dtype.kind in "iu" and dtype.itemsize <= 2)
     levels = (
         1 if short and ratio <= SINGLE_BITS - 26 else min(MAX_LEVELS, 2 + int(ratio / LEVEL_BITS))
     )

@@ -14,7 +14,7 @@ from dkmeans.engine.grid import Grid, grid_for
 from dkmeans.engine.partial import BadValue, Rows, first_bad, merge_rows, rows_of
 from dkmeans.errors import DataError
 
-MIN_DRAWN = 64  # rows that tell where most of the data are
+SAMPLED = 64  # rows that tell where most of the data are
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,9 @@ class Survey:
     sizes : rows of each block, by block; the number of rows is their sum.
     n_finite, n_positive : finite rows, and those of them with a positive weight.
     low, high : (d,) range of each feature over the rows that take part.
-    heaviest : the largest weight.
+    heaviest, weighted : the largest weight, and whether rows have weights at all.
     bad : the first value that is not finite.
+    sample : rows drawn at random, the same whatever the seed; they tell where most rows are.
     draws : for each stream, ``most`` rows drawn at random in proportion to their weight.
     dtype : of the rows.
     """
@@ -38,7 +39,9 @@ class Survey:
     low: Floats
     high: Floats
     heaviest: float
+    weighted: bool
     bad: BadValue | None
+    sample: Rows
     draws: tuple[Rows, ...]
     most: int
     dtype: np.dtype[Any]
@@ -46,7 +49,9 @@ class Survey:
     @cached_property
     def grid(self) -> Grid:
         """Grids on which the sums of these rows are exact."""
-        return grid_for(self.low, self.high, self.draws[0].values, self.heaviest, self.dtype)
+        whole = not self.weighted and self.dtype.kind in "iu" and self.dtype.itemsize <= 2
+        short = whole or self.dtype == np.float32
+        return grid_for(self.low, self.high, self.sample.values, self.heaviest, short=short)
 
     @property
     def n_rows(self) -> int:
@@ -67,7 +72,9 @@ class Survey:
             np.min([p.low for p in parts], axis=0),
             np.max([p.high for p in parts], axis=0),
             max(p.heaviest for p in parts),
+            any(p.weighted for p in parts),
             first_bad([p.bad for p in parts]),
+            merge_rows([p.sample for p in parts], SAMPLED),
             tuple(merge_rows(draws, most) for draws in zip(*(p.draws for p in parts), strict=True)),
             most,
             parts[0].dtype,
@@ -76,23 +83,26 @@ class Survey:
 
 @dataclass(frozen=True)
 class SurveyStep:
-    """Survey a block, drawing at least ``wanted`` rows for each of ``streams``."""
+    """Survey a block, drawing ``most`` rows for each of ``streams``."""
 
     streams: tuple[np.uint64, ...]
-    wanted: int
+    most: int
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Survey:
-        from dkmeans.engine import seeding_kernels
+        from dkmeans.engine import sampling, seeding_kernels
 
         n, d = X.shape
-        most = max(self.wanted, MIN_DRAWN)
-        shape = (len(self.streams), min(most, n))
+        streams = np.array([sampling.stream_key(0), *self.streams], np.uint64)
+        shape = (len(streams), min(max(self.most, SAMPLED), n))
         keys, rows = np.empty(shape), np.empty(shape, np.int64)
         filled = np.zeros(shape[0], np.int64)
         low, high = np.full(d, np.inf), np.full(d, -np.inf)
         check_weights(weights, offset)
         row, column, finite, positive = seeding_kernels.survey(
-            X, weights, offset, np.array(self.streams, np.uint64), keys, rows, filled, low, high
+            X, weights, offset, streams, keys, rows, filled, low, high
+        )
+        sample, *draws = (
+            rows_of(X, weights, offset, keys[s, :m], rows[s, :m]) for s, m in enumerate(filled)
         )
         return Survey(
             {block: n},
@@ -101,11 +111,11 @@ class SurveyStep:
             low,
             high,
             float(weights.max()) if len(weights) else 1.0,
+            len(weights) > 0,
             None if row < 0 else BadValue(row + offset, column, float(X[row, column])),
-            tuple(
-                rows_of(X, weights, offset, keys[s, :m], rows[s, :m]) for s, m in enumerate(filled)
-            ),
-            most,
+            sample.take(slice(0, SAMPLED)),
+            tuple(draw.take(slice(0, self.most)) for draw in draws),
+            self.most,
             X.dtype,
         )
 
