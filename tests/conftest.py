@@ -4,9 +4,9 @@ import dask
 import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile(
-    "dkmeans", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("dkmeans", max_examples=40, **common)
+settings.register_profile("thorough", max_examples=1000, **common)  # --hypothesis-profile=thorough
 settings.load_profile("dkmeans")
 
 
