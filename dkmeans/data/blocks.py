@@ -48,6 +48,7 @@ class Blocks:
     X : the blocks themselves, a reader of them, or a dask array of one column chunk.
     weights : likewise, each block (rows,) or (rows, 1); None for unit weights.
     sizes : rows of each block, or None where only a read can tell.
+    resident : whether the rows are in memory, of this process or of the cluster.
     """
 
     X: tuple[AnyArray, ...] | Reader | da.Array
@@ -55,6 +56,7 @@ class Blocks:
     sizes: tuple[int, ...] | None
     n_features: int
     dtype: np.dtype[Any]
+    resident: bool = False
 
     @property
     def in_memory(self) -> bool:
@@ -140,6 +142,7 @@ def from_array(X: AnyArray, weights: AnyArray | None, target_rows: int) -> Block
         sizes,
         X.shape[1],
         X.dtype,
+        resident=True,
     )
 
 

@@ -199,7 +199,7 @@ class Passes:
             outcome = self._run_dask(blocks, step)
         self.total = Tally(
             self.total.passes + 1,
-            self.total.bytes_read + (0 if blocks.in_memory else outcome.read_bytes),
+            self.total.bytes_read + (0 if blocks.resident else outcome.read_bytes),
             self.total.rows + outcome.rows,
         )
         return cast(P, outcome.part)
@@ -217,15 +217,14 @@ class Passes:
             wait(held)
             X, weights = held[0], held[1] if len(held) > 1 else None
             read_bytes = (blocks.n_rows or 0) * blocks.row_bytes
-            loaded = replace(blocks, X=X, weights=weights)
+            loaded = replace(blocks, X=X, weights=weights, resident=True)
         else:
             arrays = self._compute(_parts_of(blocks.array))
             loaded_weights = None
             if blocks.weights is not None:
                 loaded_weights = self._compute(_parts_of(cast(da.Array, blocks.weights)))
-            loaded = replace(
-                blocks, X=arrays, weights=loaded_weights, sizes=tuple(len(a) for a in arrays)
-            )
+            sizes = tuple(len(a) for a in arrays)
+            loaded = replace(blocks, X=arrays, weights=loaded_weights, sizes=sizes, resident=True)
             read_bytes = sum(a.nbytes for a in arrays)
         self.total = replace(self.total, bytes_read=self.total.bytes_read + read_bytes)
         return loaded
