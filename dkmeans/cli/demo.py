@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from dkmeans.cli.display import show_json, show_lines, showing
 from dkmeans.cli.fit import fit_and_write, summary
 from dkmeans.errors import OutputError
 
+if TYPE_CHECKING:
+    from dkmeans import KMeans
+
 _FILES = {
     "data": "points.zarr",
     "model": "model.npz",
@@ -19,17 +22,18 @@ _FILES = {
     "labels": "labels.zarr",
 }
 _MARK = ".dkmeans-demo"  # in a folder that the demo made, and may therefore write again
-_FEATURES, _CENTERS, _SPREAD, _CHUNK_ROWS = 32, 16, 3.0, 16384
-_TIMES = 4  # the data in multiples of the memory limit
+_FEATURES, _CENTERS, _SPREAD, _CHUNK_ROWS = 32, 10, 7.0, 16384
+_ROUNDS, _MAX_ITER = 2, 20  # so that a demo of any size ends soon
+_TIMES = 3  # the data in multiples of the memory limit
 
 
 @click.command(
     "demo",
     short_help="Cluster a store larger than the memory allowed.",
-    epilog=options.example("dkmeans demo --dir dkmeans-demo --memory-limit 128MiB"),
+    epilog=options.example("dkmeans demo --dir dkmeans-demo --memory-limit 320MiB"),
 )
 @click.option("--dir", "folder", default="dkmeans-demo", show_default=True, help="Folder to use.")
-@click.option("--memory-limit", default="128MiB", show_default=True, help="What the fit may use.")
+@click.option("--memory-limit", default="320MiB", show_default=True, help="What the fit may use.")
 @click.option(
     "--rows", type=click.IntRange(min=1), help=f"Default: {_TIMES} times the memory limit."
 )
@@ -38,8 +42,8 @@ _TIMES = 4  # the data in multiples of the memory limit
 def command(**given: Any) -> None:
     """Make a Zarr store larger than a memory limit, and cluster it within that limit.
 
-    The folder is made if it is missing. A folder that an earlier demo made is written again; any
-    other is left alone.
+    The folder is made if it is missing. A folder that an earlier demo made is written again; one
+    with other things in it is left alone.
     """
     from dkmeans import KMeans
     from dkmeans.data.sources import open_source
@@ -49,12 +53,19 @@ def command(**given: Any) -> None:
     limit = memory_limit(given["memory_limit"])
     rows = given["rows"] or _TIMES * limit // (4 * _FEATURES)
     blobs = Blobs(rows, _FEATURES, _CENTERS, spread=_SPREAD)
+    model = KMeans(
+        _CENTERS,
+        init_rounds=_ROUNDS,
+        max_iter=_MAX_ITER,
+        random_state=0,
+        memory_limit=limit,
+    )
+    _refuse_early(model, rows)
     paths = _claim(given["folder"])
     data = paths.pop("data")
     with showing(hidden=given["quiet"] or given["as_json"]) as display:
         with display.tasks("making data"):
             write_blobs(blobs, data, chunk_rows=_CHUNK_ROWS, overwrite=True)
-        model = KMeans(_CENTERS, random_state=0, memory_limit=limit)
         results = fit_and_write(model, open_source(data), paths, display, overwrite=True)
     if given["as_json"]:
         show_json(results)
@@ -70,6 +81,15 @@ def command(**given: Any) -> None:
             ("data", data),
         ]
     )
+
+
+def _refuse_early(model: KMeans, rows: int) -> None:
+    """Raise what a fit of the data would, before the data are made."""
+    import zarr
+
+    chunk = min(rows, _CHUNK_ROWS), _FEATURES
+    like = zarr.create_array({}, shape=(rows, _FEATURES), chunks=chunk, dtype="float32")
+    model.plan(like)
 
 
 def _claim(folder: str) -> dict[str, str]:

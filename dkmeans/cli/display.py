@@ -25,7 +25,7 @@ class Display:
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
         self._task: TaskID = bar.add_task("starting", total=None, note="", speed="")
-        self._steps = 0
+        self._steps, self._note = 0, ""
         self._bytes, self._since = 0, time.perf_counter()
 
     def pass_started(self, name: str, blocks: int) -> None:
@@ -33,8 +33,11 @@ class Display:
         if name == "lloyd":
             self._steps += 1
             name = f"lloyd {self._steps}"
+        self._begin(name, blocks)
+
+    def _begin(self, name: str, total: int | None) -> None:
         self._bytes, self._since = 0, time.perf_counter()
-        self._bar.reset(self._task, total=blocks, description=name, speed="")
+        self._bar.reset(self._task, total=total, description=name, speed="", note=self._note)
 
     def block_done(self, rows: int, read_bytes: int) -> None:
         """Move the bar on."""
@@ -48,9 +51,10 @@ class Display:
         for name in ("inertia", "shift"):
             value = getattr(iteration, name)
             if value == value:  # not NaN, which stands for unknown
-                notes.append(f"{name} {value:.5g}")
+                notes.append(f"{name} {value:.4g}")
         if notes:
-            self._bar.update(self._task, note=", ".join(notes))
+            self._note = " ".join(notes)
+            self._bar.update(self._task, note=self._note)
 
     @contextlib.contextmanager
     def tasks(self, name: str) -> Iterator[None]:
@@ -67,7 +71,7 @@ class Display:
         def done(*args: Any) -> None:
             self._bar.update(self._task, advance=1)
 
-        self._bar.reset(self._task, total=None, description=name, speed="", note="")
+        self._begin(name, None)
         with Callback(start_state=started, posttask=done):
             yield
 
@@ -92,15 +96,13 @@ def showing(*, hidden: bool) -> Iterator[Display | Hidden]:
         BarColumn,
         MofNCompleteColumn,
         Progress,
-        SpinnerColumn,
         TextColumn,
         TimeElapsedColumn,
     )
 
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description:<12}"),
-        BarColumn(bar_width=24),
+    columns = (  # 80 characters in all
+        TextColumn("{task.description:<11}"),
+        BarColumn(bar_width=10),
         MofNCompleteColumn(),
         TextColumn("{task.fields[speed]}"),
         TextColumn("{task.fields[note]}"),

@@ -28,7 +28,13 @@ dkmeans fit X.zarr -k 64 --memory-limit 1GiB --seed 0 \\
 )
 @options.input_options
 @options.model_options
-@click.option("--tol", type=click.FloatRange(min=0), default=1e-4, show_default=True)
+@click.option(
+    "--tol",
+    type=click.FloatRange(min=0),
+    default=1e-4,
+    show_default=True,
+    help="Stop when the squared shift is at most this share of the mean variance.",
+)
 @click.option(
     "--nan-policy",
     type=click.Choice(["raise", "omit"]),

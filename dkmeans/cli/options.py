@@ -54,7 +54,13 @@ model_options = _all(
     click.option(
         "--n-init", type=click.IntRange(min=1), help="Restarts; 10 for random, else 1 by default."
     ),
-    click.option("--max-iter", type=click.IntRange(min=1), default=300, show_default=True),
+    click.option(
+        "--max-iter",
+        type=click.IntRange(min=1),
+        default=300,
+        show_default=True,
+        help="Most iterations of a restart.",
+    ),
     click.option(
         "--residency",
         type=click.Choice(["auto", "memory", "stream"]),
