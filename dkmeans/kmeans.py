@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -393,7 +393,9 @@ class KMeans(
             seeding_passes=1 + runs * seeding.passes,
             max_passes=1 + runs * (seeding.passes + self.max_iter + 1),
         )
-        return make_plan(given.shape, work, self.residency, memory_limit(self.memory_limit))
+        plan = make_plan(given.shape, work, self.residency, memory_limit(self.memory_limit))
+        sizes = given.X.sizes(plan.block_rows) if isinstance(given.X, Source) else None
+        return plan if sizes is None else replace(plan, n_blocks=len(sizes))
 
     def _given_centers(self, X: Any) -> Callable[[int], Any]:
         """Initial centers for a seed: the array, or what the callable gives."""

@@ -302,6 +302,17 @@ def test_weights_that_are_all_zero(X):
             KMeans(2).fit(given, sample_weight=np.zeros(60))
 
 
+@pytest.mark.parametrize("weight", [1e-300, 1e300])
+def test_weights_whose_sums_do_not_fit(X, weight):
+    with pytest.raises(DataError, match="scale the weights first"):
+        KMeans(2).fit(X, sample_weight=np.full(60, weight))
+
+
+def test_initial_centers_whose_distances_overflow(X):
+    with pytest.raises(DataError, match="squared distances overflow"):
+        KMeans(2, init=X[:2] + 1e200).fit(X)
+
+
 def test_values_whose_squares_overflow():
     X = np.array([[1e200, 0.0], [-1e200, 0.0], [0.0, 1.0]])
     with pytest.raises(DataError, match="squared distances would overflow float64"):

@@ -162,3 +162,23 @@ def test_a_far_outlier_costs_the_other_clusters_no_digits(outlier):
     theirs = naive.lloyd(X, init, tol=0.0, max_iter=100)
     np.testing.assert_array_equal(ours.labels_, theirs.labels)
     assert ours.inertia_ == pytest.approx(theirs.inertia, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_fill_value_left_in_the_data_costs_the_other_clusters_no_digits(dtype):
+    X = np.concatenate([blobs(5, d=2), [[9.969209968386869e36, 0.0]]]).astype(dtype)
+    init = np.concatenate([start(X[:-1], 5, 0), X[-1:]])
+    ours = KMeans(6, init=init, tol=0.0, max_iter=100).fit(X)
+    alone = KMeans(5, init=init[:-1], tol=0.0, max_iter=100).fit(X[:-1])
+    np.testing.assert_array_equal(ours.labels_[:-1], alone.labels_)
+    np.testing.assert_allclose(ours.cluster_centers_[:-1], alone.cluster_centers_, rtol=1e-6)
+
+
+def test_one_enormous_weight_costs_the_other_clusters_no_digits():
+    X, weights = blobs(6, d=2), np.ones(len(blobs(6, d=2)))
+    weights[0] = 1e15
+    options = {"init": start(X, 3, 0), "n_init": 1, "tol": 0.0}
+    ours = KMeans(3, **options).fit(X, sample_weight=weights)
+    theirs = SklearnKMeans(3, **options).fit(X, sample_weight=weights)
+    np.testing.assert_allclose(ours.cluster_centers_, theirs.cluster_centers_, rtol=1e-9)
+    assert ours.inertia_ == pytest.approx(theirs.inertia_, rel=1e-11)

@@ -279,3 +279,18 @@ def _holds(task, job):
         return True
     parts = [*getattr(task, "args", ()), *getattr(task, "kwargs", {}).values()]
     return getattr(task, "value", None) is job or any(part is job for part in parts)
+
+
+def test_large_chunks_are_split_for_the_threads_and_read_once():
+    reads = []
+
+    def chunk(block):
+        reads.append(len(block))
+        return np.random.default_rng(len(reads)).random(block.shape)
+
+    zeros = da.zeros((400_000, 2), chunks=(200_000, 2))
+    X = zeros.map_blocks(chunk, dtype=float, meta=np.empty((0, 0)))
+    model = KMeans(2, init="random", n_init=1, max_iter=2, tol=0.0, residency="stream")
+    assert model.plan(X).n_blocks > 2
+    model.fit(X)
+    assert reads == [200_000] * 2 * model.history_.passes

@@ -112,15 +112,22 @@ def _with_rows(array: da.Array, sizes: tuple[int, ...]) -> da.Array:
     return da.Array(array.dask, array.name, chunks, dtype=array.dtype, meta=array._meta)
 
 
-def group(units: Sequence[int], target: int) -> tuple[int, ...]:
-    """Join neighbouring units of rows into blocks of about ``target`` rows, splitting none."""
+def group(units: Sequence[int], target: int, *, split: bool = False) -> tuple[int, ...]:
+    """Join neighbouring units of rows into blocks of about ``target`` rows.
+
+    Units of more rows are blocks of their own, or with ``split`` several of at most the target.
+    """
     sizes: list[int] = []
     current = 0
     for unit in units:
         if current and current + unit > target:
             sizes.append(current)
             current = 0
-        current += unit
+        if split and unit > target:
+            pieces = -(-unit // max(1, target))
+            sizes.extend(cut(unit, -(-unit // pieces)))
+        else:
+            current += unit
     return (*sizes, current) if current or not sizes else tuple(sizes)
 
 

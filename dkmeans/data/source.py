@@ -49,11 +49,17 @@ class Source:
         """Bytes of a row in memory."""
         return self.n_features * self.dtype.itemsize
 
-    def blocks(self, target_rows: int | None, sample_weight: Any | None = None) -> Blocks:
-        """The rows as blocks of about ``target_rows``, each made of whole units."""
+    def sizes(self, target_rows: int | None) -> tuple[int, ...] | None:
+        """Rows of each block when units are joined, or split if they can be, toward a target."""
         if self.units is None or target_rows is None:
+            return None
+        return _blocks.group(self.units, target_rows, split=not isinstance(self.rows, Reader))
+
+    def blocks(self, target_rows: int | None, sample_weight: Any | None = None) -> Blocks:
+        """The rows as blocks of about ``target_rows``; what is read whole is never split."""
+        sizes = self.sizes(target_rows)
+        if sizes is None:
             return _blocks.from_dask(cast(da.Array, self.rows), sample_weight)
-        sizes = _blocks.group(self.units, target_rows)
         if isinstance(self.rows, Reader):
             return _blocks.from_reader(self.rows, sizes, sample_weight)
         return _blocks.from_dask(self.rows.rechunk((sizes, self.n_features)), sample_weight)

@@ -24,7 +24,8 @@ from dkmeans._typing import AnyArray, Floats, Ints
 
 LEVEL_BITS = 28
 SINGLE_BITS = 36  # of the largest value, kept where one grid is enough
-MAX_LEVELS = 4
+ROW_LEVELS = 10  # at most; two are enough but for extreme outliers
+WEIGHT_LEVELS = 4
 MAX_ROWS = 2 ** (62 - LEVEL_BITS)  # sums of more rows could overflow
 MAX_BLOCK_ROWS = 2 ** (62 - SINGLE_BITS)
 
@@ -34,7 +35,7 @@ class Grid(NamedTuple):
 
     origin: Floats  # (d,), taken from each row before it is added
     rows: Floats  # (levels, d), for weight * (x - origin)
-    weights: Floats  # (MAX_LEVELS,)
+    weights: Floats  # (WEIGHT_LEVELS,)
 
     @property
     def step_bits(self) -> int:
@@ -42,13 +43,15 @@ class Grid(NamedTuple):
         return SINGLE_BITS if len(self.rows) == 1 else LEVEL_BITS
 
 
-def grid_for(low: Floats, high: Floats, sample: Floats, heaviest: float, *, short: bool) -> Grid:
+def grid_for(
+    low: Floats, high: Floats, sample: Floats, weights: Floats, heaviest: float, *, short: bool
+) -> Grid:
     """Grids for rows within [low, high] and weights up to ``heaviest``.
 
     Parameters
     ----------
     low, high : (d,) range of each feature.
-    sample : (m, d) rows drawn at random, which tell where most rows are.
+    sample, weights : (m, d) and (m,), rows drawn at random, which tell where most rows are.
     short : whether ``weight * x`` needs no more than 24 bits, or is not to have more.
     """
     middle = np.median(sample, axis=0)
@@ -57,18 +60,20 @@ def grid_for(low: Floats, high: Floats, sample: Floats, heaviest: float, *, shor
     near = np.where(away > 0, away, np.inf).min(axis=0)
     typical = np.median(away, axis=0)
     typical = np.where(typical > 0, typical, np.where(np.isfinite(near), near, reach))
-    step = np.array(
-        [_power(max(t, np.spacing(abs(m)))) for t, m in zip(typical, middle, strict=True)]
-    )
+    sizes = zip(typical, middle, strict=True)
+    step = np.array([_power(max(t, np.spacing(abs(m)))) for t, m in sizes])
     origin = np.round(middle / step) * step
     bounds = heaviest * np.maximum(high - origin, origin - low)
-    ratio = np.log2(np.max(reach / np.where(typical > 0, typical, 1.0), initial=1.0))
-    levels = (
-        1 if short and ratio <= SINGLE_BITS - 26 else min(MAX_LEVELS, 2 + int(ratio / LEVEL_BITS))
-    )
-    bits = SINGLE_BITS if levels == 1 else LEVEL_BITS
+    varied = typical > 0
+    outliers = np.max(np.log2(reach[varied]) - np.log2(typical[varied]), initial=0.0)
+    outliers += max(0.0, math.log2(heaviest / float(np.median(weights))))
+    single = short and outliers <= SINGLE_BITS - 26
+    levels = 1 if single else min(ROW_LEVELS, 2 + int(outliers / LEVEL_BITS))
+    bits = SINGLE_BITS if single else LEVEL_BITS
     coarsest = np.array([_magic(float(bound), bits) for bound in bounds])
-    return Grid(origin, _finer(coarsest, levels), _finer(_magic(heaviest, LEVEL_BITS), MAX_LEVELS))
+    return Grid(
+        origin, _finer(coarsest, levels), _finer(_magic(heaviest, LEVEL_BITS), WEIGHT_LEVELS)
+    )
 
 
 def _power(value: float) -> float:
@@ -109,8 +114,8 @@ def levels_of_rows(values: Floats, weights: Floats, grid: Grid) -> Ints:
 
 
 def levels_of_weights(weights: Floats, grid: Grid) -> Ints:
-    """Weights (m,) as sums (m, MAX_LEVELS) of their own."""
-    levels, rest = np.empty((len(weights), MAX_LEVELS), np.int64), weights
+    """Weights (m,) as sums (m, WEIGHT_LEVELS) of their own."""
+    levels, rest = np.empty((len(weights), WEIGHT_LEVELS), np.int64), weights
     for level, magic in enumerate(grid.weights):
         high = rest + magic
         levels[:, level] = high.view(np.int64) - np.float64(magic).view(np.int64)
@@ -138,5 +143,5 @@ def sums_to_floats(sums: Ints, grid: Grid) -> Floats:
 
 
 def weights_to_floats(masses: Ints, grid: Grid) -> Floats:
-    """Sums of weights (k,), from their levels (k, MAX_LEVELS)."""
+    """Sums of weights (k,), from their levels (k, WEIGHT_LEVELS)."""
     return _to_floats(masses, grid.weights[-1] / (1.5 * 2.0**52))

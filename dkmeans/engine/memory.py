@@ -17,6 +17,7 @@ BLOCK_BYTES = 64 * 2**20  # what blocks are joined or cut toward
 FIXED_BYTES = 280 * 2**20  # compiler, compiled code and readers; half of it once code is cached
 DASK_FACTOR = 3  # blocks of a dask array that are alive while one is made, at a guess
 BLOCKS_PER_THREAD = 4  # so that threads end a pass together
+LEAST_ROWS = 2**16  # of a piece of a chunk
 MARGIN = 0.8  # share of the memory at hand that is taken where no limit is given
 
 
@@ -239,11 +240,17 @@ def _threads_that_fit(shape: Shape, work: Work, held: int, limit: int, at_hand: 
 
 
 def _block_rows(shape: Shape, room: int, threads: int) -> int:
-    """Rows of a block: toward the target, whole units, and enough blocks for the threads."""
+    """Rows of a block: toward the target, and enough blocks for the threads.
+
+    Blocks that we read are whole units. Chunks of a dask array can be split, though not below
+    ``LEAST_ROWS``: a split costs a task and no read.
+    """
     unit, row_bytes = max(1, shape.unit_rows or 1), max(1, shape.row_bytes)
     target = min(BLOCK_BYTES, shape.block_for(room)) // row_bytes
-    share = math.ceil((shape.n_rows or 0) / (threads * BLOCKS_PER_THREAD))
-    return max(unit, min(target, share) // unit * unit)
+    wanted = min(target, math.ceil((shape.n_rows or 0) / (threads * BLOCKS_PER_THREAD)))
+    if not shape.buffered:
+        return max(wanted, min(unit, LEAST_ROWS))
+    return max(unit, wanted // unit * unit)
 
 
 def _refusal(need: float, limit: int, cure: str) -> str:

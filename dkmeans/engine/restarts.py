@@ -84,4 +84,6 @@ def _start(
         raise DataError(f"{shape} features of the data {blocks.n_features}.")
     if not np.isfinite(centers).all():
         raise DataError("the initial centers contain NaN or infinity")
+    if np.abs(centers).max() > 1e150:
+        raise DataError("the initial centers are so far away that squared distances overflow")
     return centers

@@ -51,7 +51,10 @@ class Survey:
         """Grids on which the sums of these rows are exact."""
         whole = not self.weighted and self.dtype.kind in "iu" and self.dtype.itemsize <= 2
         short = whole or self.dtype == np.float32
-        return grid_for(self.low, self.high, self.sample.values, self.heaviest, short=short)
+        sample = self.sample
+        return grid_for(
+            self.low, self.high, sample.values, sample.weights, self.heaviest, short=short
+        )
 
     @property
     def n_rows(self) -> int:
@@ -149,6 +152,11 @@ def check_survey(
         raise DataError(f"n_samples={taking_part} should be >= n_clusters={n_clusters}.{left_out}")
     if survey.n_positive == 0:
         raise DataError("sample_weight is zero for every row; at least one must be positive")
+    if not 1e-150 < survey.heaviest < 1e150:
+        raise DataError(
+            f"the largest sample_weight is {survey.heaviest:.3g}: sums would not fit in float64;"
+            " scale the weights first"
+        )
     with np.errstate(over="ignore"):
         span = survey.high - survey.low
         sq_span = float(np.dot(span, span))
