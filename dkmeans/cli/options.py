@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from dkmeans.cli.errors import Failure
+from dkmeans.cli.errors import Failure, deaf, hushed
 
 if TYPE_CHECKING:
     from dkmeans import KMeans
@@ -170,10 +170,10 @@ def cluster(given: Given) -> Iterator[None]:
     if given["scheduler"] and given["workers"]:
         raise Failure("--scheduler and --workers exclude each other")
     if given["scheduler"]:
-        with _connected(given["scheduler"]):
+        with hushed("asyncio"), _connected(given["scheduler"]):
             yield
     elif given["workers"]:
-        with _started(given["workers"]):
+        with hushed("asyncio"), _started(given["workers"]):
             yield
     else:
         yield
@@ -200,15 +200,13 @@ def _started(workers: int) -> Iterator[None]:
     from dask.system import CPU_COUNT
     from distributed import Client, LocalCluster
 
-    threads = max(1, CPU_COUNT // workers)
-    with (
-        LocalCluster(
+    with deaf():  # the workers; a Ctrl-C is for this process, which then stops them
+        local = LocalCluster(
             n_workers=workers,
-            threads_per_worker=threads,
+            threads_per_worker=max(1, CPU_COUNT // workers),
             processes=True,
             dashboard_address=None,
             silence_logs=logging.ERROR,
-        ) as local,
-        Client(local),
-    ):
+        )
+    with local, Client(local):
         yield
