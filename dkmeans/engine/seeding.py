@@ -219,13 +219,14 @@ def _parallel(
     record(_seed_step(passes, run, seeding.rounds + 1, math.nan))
     weights = masses_of(attraction.counts, attraction.masses, grid, weighted)
     held = weights > 0
-    return recluster(candidates[held], weights[held], drawn, k, seed)
+    rows = candidates[held].astype(blocks.dtype)  # as they were: the kernels are compiled for it
+    return recluster(rows, weights[held], drawn, k, seed)
 
 
-def recluster(candidates: Floats, weights: Floats, drawn: Rows, k: int, seed: int) -> Floats:
+def recluster(candidates: AnyArray, weights: Floats, drawn: Rows, k: int, seed: int) -> Floats:
     """Weighted k-means++ and Lloyd on the candidates (c, d), in memory (step 8 of Algorithm 2)."""
     if len(candidates) <= k:
-        return _filled(candidates, drawn, k)
+        return _filled(candidates.astype(np.float64), drawn, k)
     passes = Passes()
     points = np.ascontiguousarray(candidates)
     blocks = _blocks.from_array(points, weights, in_memory_rows(len(points), passes.threads))
