@@ -309,7 +309,7 @@ def test_dask_has_the_commands(stores):
 
     for found in entry_points(group="dask_cli", name="kmeans"):
         assert found.load() is cli
-    dask_cli.add_command(cli, "kmeans")
+    dask_cli.add_command(cli)
     result = CliRunner().invoke(dask_cli, ["kmeans", "--help"])
     assert "make-data" in result.stdout
     result = CliRunner().invoke(dask_cli, ["kmeans", "fit", "nowhere.zarr", "-k", "2"])

@@ -43,6 +43,7 @@ class _Commands(click.Group):
 
 
 @click.group(
+    "kmeans",  # below `dask`, which calls commands by their own names
     cls=_Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
