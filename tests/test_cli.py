@@ -1,5 +1,6 @@
 """The commands: the same results as from Python, one line for a mistake, nothing half-written."""
 
+import contextlib
 import json
 import os
 import signal
@@ -335,6 +336,30 @@ def test_a_process_prints_results_and_no_progress(stores, here):
     assert (process.returncode, err) == (0, "")
     assert "\x1b" not in out
     assert f"{KMeans.load('m.npz').inertia_:.9g}" in out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="terminals of Unix")
+def test_a_terminal_gets_progress_on_stderr(stores, here):
+    master, slave = os.openpty()
+    args = [sys.executable, "-m", "dkmeans", "fit", str(stores / "X.zarr"), "-k", "5"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    process = subprocess.Popen(
+        [*args, "--residency", "stream", "--labels", "labels.zarr"],
+        stdout=subprocess.PIPE,
+        stderr=slave,
+        env=environment,
+    )
+    os.close(slave)
+    drawn = b""
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while piece := os.read(master, 4096):
+            drawn += piece
+    os.close(master)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert b"labels" in drawn
+    assert b"inertia" in drawn
+    assert b"\x1b" not in out
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
