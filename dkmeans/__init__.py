@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dkmeans.data.sources import open_source
     from dkmeans.engine.memory import Plan
     from dkmeans.errors import (
         DataError,
@@ -37,6 +38,7 @@ __all__ = [
     "Plan",
     "SourceError",
     "k_means",
+    "open_source",
 ]
 
 _ROOMS = {
@@ -45,6 +47,7 @@ _ROOMS = {
     "KMeans": "kmeans",
     "Plan": "engine.memory",
     "k_means": "kmeans",
+    "open_source": "data.sources",
 }
 
 

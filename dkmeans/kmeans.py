@@ -206,8 +206,9 @@ class KMeans(
 
         Parameters
         ----------
-        X : array-like, DataFrame, dask array or DataFrame, zarr.Array, or path or URI
-            Rows (n_samples, n_features). A path names a Zarr array or a Parquet file or folder.
+        X : array-like, DataFrame, dask array or DataFrame, zarr.Array, path or URI, or Source
+            Rows (n_samples, n_features). A path names a Zarr array or a Parquet file or folder;
+            :func:`~dkmeans.open_source` opens one with options.
         y : ignored
         sample_weight : array-like or dask array (n_samples,), optional
 

@@ -12,12 +12,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import dask.dataframe as dd
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dkmeans import DataError, KMeans
+from dkmeans import DataError, KMeans, open_source
 
 COLUMNS = ["visits", "basket"]
 
@@ -55,7 +54,7 @@ def main() -> None:
     write_dataset(args.out, args.rows, args.files)
     print(f"wrote {args.rows:,} rows in {args.files} files to {args.out}")
 
-    X = dd.read_parquet(args.out, columns=COLUMNS)
+    X = open_source(args.out, columns=COLUMNS)
     model = KMeans(args.clusters, random_state=args.seed).fit(X)
     print(f"columns: {', '.join(model.feature_names_in_)}")
 
@@ -65,7 +64,7 @@ def main() -> None:
         print(f"{j:7} {size:6}  " + "".join(f"{value:10.2f}" for value in center))
 
     try:
-        model.predict(dd.read_parquet(args.out, columns=["visits", "age"]))
+        model.predict(open_source(args.out, columns=["visits", "age"]))
     except DataError as error:
         print(f"other columns are refused: {error}")
 

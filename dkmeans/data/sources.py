@@ -29,7 +29,19 @@ def open_source(
     component: str | None = None,
     storage_options: dict[str, Any] | None = None,
 ) -> Source:
-    """Open X, which is not in memory; nothing but metadata is read. A Source is open already.
+    """Open X, which is not in memory, for :class:`~dkmeans.KMeans`; only metadata are read.
+
+    Parameters
+    ----------
+    X : path, URI, zarr.Array, dask array or DataFrame; a Source is open already
+    columns : columns to use, by name.
+    component : array inside a Zarr group.
+    storage_options : options of the storage behind a URI.
+
+    Returns
+    -------
+    Source
+        What ``fit``, ``predict``, ``transform``, ``score`` and ``plan`` take as X.
 
     Raises
     ------
