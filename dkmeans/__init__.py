@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dkmeans.data.sinks import write_labels
     from dkmeans.data.sources import open_source
     from dkmeans.engine.memory import Plan
     from dkmeans.errors import (
@@ -39,6 +40,7 @@ __all__ = [
     "SourceError",
     "k_means",
     "open_source",
+    "write_labels",
 ]
 
 _ROOMS = {
@@ -48,6 +50,7 @@ _ROOMS = {
     "Plan": "engine.memory",
     "k_means": "kmeans",
     "open_source": "data.sources",
+    "write_labels": "data.sinks",
 }
 
 

@@ -126,10 +126,7 @@ class _Job:
         view = kernel_view(X)
         flat = _NO_WEIGHTS if weights is None else weights.reshape(-1)
         part = self.step(view, np.ascontiguousarray(flat, np.float64), offset, block)
-        if progress.watched():
-            progress.tell("block_done", len(view), view.nbytes)
-        elif self.relay:
-            progress.tell_from_worker(len(view), view.nbytes)
+        progress.block_done(len(view), view.nbytes, relay=self.relay)
         return _Outcome(part, len(view), view.nbytes, ((block, len(view)),))
 
 
@@ -208,26 +205,34 @@ class Passes:
         """Read the blocks once into memory, of this process or of the cluster."""
         if isinstance(blocks.X, tuple):
             return blocks
+        progress.tell("pass_started", "read", blocks.count)
+        relay = self.client is not None and progress.watched()
+        X = blocks.array.map_blocks(
+            _noted, relay=relay, dtype=blocks.dtype, meta=blocks.array._meta
+        )
+        weights = cast("da.Array | None", blocks.weights)
         if self.client is not None:
-            from distributed import wait
-
-            held = self.client.persist(
-                [blocks.array] + ([] if blocks.weights is None else [blocks.weights])
-            )
-            wait(held)
-            X, weights = held[0], held[1] if len(held) > 1 else None
+            loaded = self._persist(blocks, X, weights)
             read_bytes = (blocks.n_rows or 0) * blocks.row_bytes
-            loaded = replace(blocks, X=X, weights=weights, resident=True)
         else:
-            arrays = self._compute(_parts_of(blocks.array))
-            loaded_weights = None
-            if blocks.weights is not None:
-                loaded_weights = self._compute(_parts_of(cast(da.Array, blocks.weights)))
+            arrays = self._compute(_parts_of(X))
+            held = None if weights is None else self._compute(_parts_of(weights))
             sizes = tuple(len(a) for a in arrays)
-            loaded = replace(blocks, X=arrays, weights=loaded_weights, sizes=sizes, resident=True)
+            loaded = replace(blocks, X=arrays, weights=held, sizes=sizes, resident=True)
             read_bytes = sum(a.nbytes for a in arrays)
         self.total = replace(self.total, bytes_read=self.total.bytes_read + read_bytes)
         return loaded
+
+    def _persist(self, blocks: Blocks, X: da.Array, weights: da.Array | None) -> Blocks:
+        """The blocks held by the workers."""
+        from distributed import wait
+
+        with progress.relaying(self.client):
+            held = cast(Any, self.client).persist([X] if weights is None else [X, weights])
+            wait(held)
+        return replace(
+            blocks, X=held[0], weights=None if weights is None else held[1], resident=True
+        )
 
     def _compute(self, delayed: Sequence[Any]) -> tuple[AnyArray, ...]:
         return tuple(dask.compute(*delayed, scheduler=self._scheduler(), num_workers=self.threads))
@@ -274,6 +279,11 @@ def _fold(outcomes: Iterable[_Outcome]) -> _Outcome:
         if len(held) == FAN_IN:
             held = [_Outcome.combine(held)]
     return _Outcome.combine(held)
+
+
+def _noted(X: AnyArray, *, relay: bool) -> AnyArray:
+    progress.block_done(len(X), X.nbytes, relay=relay)
+    return X
 
 
 def _parts_of(array: da.Array) -> list[Any]:

@@ -53,11 +53,14 @@ def tell(event: str, *args: Any) -> None:
         getattr(watcher, event)(*args)
 
 
-def tell_from_worker(rows: int, read_bytes: int) -> None:
-    """Report a block that was done on a worker of a cluster."""
-    from distributed import get_worker
+def block_done(rows: int, read_bytes: int, *, relay: bool) -> None:
+    """Report a block; from a worker of a cluster, through its scheduler, if ``relay`` says so."""
+    if watched():
+        tell("block_done", rows, read_bytes)
+    elif relay:
+        from distributed import get_worker
 
-    get_worker().log_event(TOPIC, {"rows": rows, "bytes": read_bytes})
+        get_worker().log_event(TOPIC, {"rows": rows, "bytes": read_bytes})
 
 
 @contextlib.contextmanager
