@@ -208,8 +208,11 @@ def _score_wide(tile, rows, const, scores, best, second, labels):
 
 
 @njit(nogil=True)
-def _nearest_exact(X, i, centers, guess):
-    """Nearest center to row i by the direct formula in float64, or -1 if it is not finite."""
+def _nearest_exact(X, i, centers, guess, scores, limit):
+    """Nearest center to row i by the direct formula in float64, or -1 if it is not finite.
+
+    Centers whose score is above ``limit`` are passed over; no scores, none is.
+    """
     d = X.shape[1]
     for f in range(d):
         if not np.isfinite(X[i, f]):
@@ -217,6 +220,8 @@ def _nearest_exact(X, i, centers, guess):
     label, least = -1, np.inf
     for step in range(-1, centers.shape[0]):
         j = guess if step < 0 else step
+        if step >= 0 and scores.shape[0] > 0 and scores[j] > limit:
+            continue
         total = 0.0
         f = 0
         while f < d and total <= least:
@@ -238,7 +243,7 @@ def _tile_rows(d, k):
 
 @njit(nogil=True)
 def tile_buffers(scorer, d):
-    """Scratch of a block's tiles: tile, norms, scores, best, second, labels, sq."""
+    """Scratch of a block's tiles: tile, norms, scores, best, second, labels, sq, row scores."""
     n = _tile_rows(d, scorer.exact.shape[0])
     if d <= NARROW:
         tile = np.zeros((scorer.packed.shape[1] * 4, n), np.float32)
@@ -254,13 +259,14 @@ def tile_buffers(scorer, d):
         np.empty(n, np.float32),
         np.empty(n, np.int32),
         np.empty(n, np.float64),
+        np.empty(scorer.rows.shape[0], np.float32),
     )
 
 
 @njit(nogil=True)
 def assign_tile(X, start, m, scorer, buffers):
     """Return a buffer with the nearest center of each of m rows; -1 where not finite."""
-    tile, norms, scores, best, second, labels, _ = buffers
+    tile, norms, scores, best, second, labels, _, row_scores = buffers
     best[:] = _HUGE
     second[:] = _HUGE
     labels[:] = 0
@@ -274,17 +280,38 @@ def assign_tile(X, start, m, scorer, buffers):
         _load_wide(X, start, m, scorer.shift, scorer.scale, tile)
         _sq_norms(tile, m, norms)
         _score_wide(tile, scorer.rows, scorer.const, scores, best, second, labels)
-    _decide(X, start, m, scorer.exact, scorer.slack, scorer.gamma, norms, best, second, labels)
+    _decide(X, start, m, scorer, tile, norms, best, second, labels, row_scores)
     return labels
 
 
 @njit(nogil=True)
-def _decide(X, start, m, centers, slack, gamma, norms, best, second, labels):
+def _decide_row(X, row, guess, scorer, x, regular, doubt, scores):
+    """Nearest center to a row by the direct formula.
+
+    A wide row is scored again, to find the few centers that come into question; ``x`` is the row
+    in its tile, ``regular`` says that its scores are finite, ``doubt`` is its share of the error.
+    """
+    if not regular or X.shape[1] <= NARROW:
+        return _nearest_exact(X, row, scorer.exact, guess, scores[:0], np.float32(0))
+    np.dot(scorer.rows, x, scores)
+    limit = np.float32(np.inf)
+    for j in range(scores.shape[0]):
+        scores[j] += scorer.const[j]
+        limit = min(limit, scores[j] + scorer.slack[j])
+    return _nearest_exact(X, row, scorer.exact, guess, scores, limit + doubt)
+
+
+@njit(nogil=True)
+def _decide(X, start, m, scorer, tile, norms, best, second, labels, scores):
     """Decide by the direct formula the rows whose two best scores are too close to tell apart."""
+    slack, share = scorer.slack, np.float32(1.02) * scorer.gamma
     for i in range(m):
-        clear = second[i] - best[i] > slack[labels[i]] + np.float32(1.02) * gamma * norms[i]
-        if not (clear and norms[i] < _HUGE):  # NaN and overflow fail one of the comparisons
-            labels[i] = _nearest_exact(X, start + i, centers, labels[i])
+        doubt = share * norms[i]
+        clear = second[i] - best[i] > slack[labels[i]] + doubt
+        regular = norms[i] < _HUGE  # neither NaN nor overflow
+        if not (clear and regular):
+            x = tile[min(i, tile.shape[0] - 1)]
+            labels[i] = _decide_row(X, start + i, labels[i], scorer, x, regular, doubt, scores)
 
 
 @njit(nogil=True)
