@@ -37,7 +37,7 @@ class Size:
     max_iter: int = 300
 
 
-FULL = Size(2_000_000, 16, 32, 100_000, 5)
+FULL = Size(1_000_000, 16, 32, 50_000, 5)
 QUICK = Size(20_000, 8, 8, 5_000, 2)
 WARM = Size(4_000, 16, 4, 2_000, 1)
 
