@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -20,52 +20,27 @@ from sklearn.base import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from dkmeans._typing import AnyArray, Floats
-from dkmeans.data.blocks import Blocks, Reader, from_array
-from dkmeans.data.source import Source, center_dtype, working_dtype
+from dkmeans._typing import Floats
+from dkmeans.data.blocks import Blocks
+from dkmeans.data.source import Source, center_dtype
 from dkmeans.data.sources import is_in_memory, open_source
 from dkmeans.engine import exact, progress
 from dkmeans.engine.lloyd import Fit, Stop
-from dkmeans.engine.memory import Plan, Shape, Work, make_plan, memory_limit
-from dkmeans.engine.passes import Passes, default_threads, map_lazily
+from dkmeans.engine.memory import Plan, Work, make_plan, memory_limit
+from dkmeans.engine.passes import Passes, map_lazily
 from dkmeans.engine.predict import CostStep, FillStep, Model
 from dkmeans.engine.restarts import Settings, best_of
-from dkmeans.engine.seeding import Seeding, in_memory_rows
-from dkmeans.errors import DataError, FormatError
+from dkmeans.engine.seeding import Seeding
+from dkmeans.errors import FormatError
+from dkmeans.inputs import Input, check_input
 from dkmeans.record.history import History, Iteration
 from dkmeans.record.model_file import SavedModel, read_model, write_model
 
 logger = logging.getLogger("dkmeans")
 
 _RESTARTS = 10  # n_init="auto" where the initial centers are drawn blindly, as in scikit-learn
-
-
-@dataclass(frozen=True)
-class _Input:
-    """X and its weights, checked: an array in memory or a source that is not."""
-
-    X: AnyArray | Source
-    weights: Any
-
-    @property
-    def shape(self) -> Shape:
-        """What a plan needs to know."""
-        X = self.X
-        if isinstance(X, Source):
-            buffered = isinstance(X.rows, Reader)
-            blocks = 0 if isinstance(X.rows, Reader) else int(X.rows.numblocks[0])
-            unit = max(X.units, default=0) if X.units is not None else None
-            return Shape(X.n_rows, unit, blocks, X.row_bytes, X.n_features, buffered=buffered)
-        return Shape(len(X), 1, 1, X.itemsize * X.shape[1], X.shape[1], resident=True)
-
-    def blocks(self, target_rows: int | None) -> Blocks:
-        """X as blocks; rows in memory are cut for the threads."""
-        if isinstance(self.X, Source):
-            return self.X.blocks(target_rows or 1, self.weights)
-        rows = in_memory_rows(len(self.X), default_threads())
-        return from_array(self.X, self.weights, rows)
 
 
 class KMeans(
@@ -196,9 +171,9 @@ class KMeans(
         self._validate_params()
         if is_in_memory(X):
             X = np.asarray(X)
-            given = _Input(X.reshape(len(X), -1), None)
+            given = Input(X.reshape(len(X), -1))
         else:
-            given = _Input(open_source(X), None)
+            given = Input(open_source(X))
         return self._plan(given)
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
@@ -227,7 +202,7 @@ class KMeans(
                 RuntimeWarning,
                 stacklevel=2,
             )
-        given = self._input(X, sample_weight, reset=True)
+        given = check_input(self, X, sample_weight, reset=True)
         plan = self._plan(given)
         passes = Passes(plan.threads)
         source = given.blocks(plan.block_rows)
@@ -265,7 +240,7 @@ class KMeans(
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Minus the inertia of X under the centers; one pass."""
         check_is_fitted(self)
-        given = self._input(X, sample_weight, reset=False)
+        given = check_input(self, X, sample_weight, reset=False)
         plan = self._plan(given)
         blocks = given.blocks(plan.block_rows)
         cost = Passes(plan.threads).run(blocks, CostStep(self._model()), "score")
@@ -352,40 +327,11 @@ class KMeans(
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    def _input(self, X: Any, sample_weight: Any, *, reset: bool) -> _Input:
-        """Check X against what was fitted, or take its features as those to fit (reset)."""
-        if is_in_memory(X):
-            X = validate_data(self, X, reset=reset, order="C", ensure_all_finite=False)
-            X = np.ascontiguousarray(X, dtype=working_dtype(X.dtype))
-            if sample_weight is not None:
-                sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-            return _Input(X, sample_weight)
-        source = open_source(X)
-        if reset:
-            self.n_features_in_ = source.n_features
-            if source.names is not None:
-                self.feature_names_in_: Any = np.array(source.names, dtype=object)
-            elif hasattr(self, "feature_names_in_"):
-                del self.feature_names_in_
-        elif source.n_features != self.n_features_in_:
-            raise DataError(
-                f"X has {source.n_features} features, but {type(self).__name__} is expecting"
-                f" {self.n_features_in_} features as input."
-            )
-        elif source.names and list(source.names) != list(
-            getattr(self, "feature_names_in_", source.names)
-        ):
-            raise DataError(
-                "The feature names should match those that were passed during fit: expected"
-                f" {list(self.feature_names_in_)}, got {list(source.names)}"
-            )
-        return _Input(source, sample_weight)
-
     def _seeding(self) -> Seeding:
         init = self.init if isinstance(self.init, str) else ""
         return Seeding(init, self.n_clusters, self.oversampling_factor, self.init_rounds)
 
-    def _plan(self, given: _Input) -> Plan:
+    def _plan(self, given: Input) -> Plan:
         seeding, runs = self._seeding(), self._n_init()
         work = Work(
             self.n_clusters,
@@ -477,7 +423,7 @@ class KMeans(
     def _apply(self, X: Any, what: str, dtype: Any, columns: int) -> Any:
         """What :class:`Model` says of each row; without a dtype, in that of distances."""
         check_is_fitted(self)
-        given = self._input(X, None, reset=False)
+        given = check_input(self, X, reset=False)
         dtype = dtype or center_dtype(given.X.dtype)
         if isinstance(given.X, Source):
             blocks = given.blocks(self._plan(given).block_rows)

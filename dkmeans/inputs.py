@@ -1,0 +1,88 @@
+"""Checking X as scikit-learn does, whatever kind of data it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from dkmeans._typing import AnyArray
+from dkmeans.data.blocks import Blocks, Reader, from_array
+from dkmeans.data.source import Source, working_dtype
+from dkmeans.data.sources import is_in_memory, open_source
+from dkmeans.engine.memory import Shape
+from dkmeans.engine.passes import default_threads
+from dkmeans.engine.seeding import in_memory_rows
+from dkmeans.errors import DataError
+
+
+@dataclass(frozen=True)
+class Input:
+    """X and its weights, checked: an array in memory or a source that is not."""
+
+    X: AnyArray | Source
+    weights: Any = None
+
+    @property
+    def shape(self) -> Shape:
+        """What a plan needs to know."""
+        X = self.X
+        if isinstance(X, Source):
+            buffered = isinstance(X.rows, Reader)
+            blocks = 0 if isinstance(X.rows, Reader) else int(X.rows.numblocks[0])
+            unit = max(X.units, default=0) if X.units is not None else None
+            return Shape(X.n_rows, unit, blocks, X.row_bytes, X.n_features, buffered=buffered)
+        return Shape(len(X), 1, 1, X.itemsize * X.shape[1], X.shape[1], resident=True)
+
+    def blocks(self, target_rows: int | None) -> Blocks:
+        """X as blocks; rows in memory are cut for the threads."""
+        if isinstance(self.X, Source):
+            return self.X.blocks(target_rows, self.weights)
+        rows = in_memory_rows(len(self.X), default_threads())
+        return from_array(self.X, self.weights, rows)
+
+
+def check_input(estimator: Any, X: Any, sample_weight: Any = None, *, reset: bool) -> Input:
+    """Check X against what the estimator was fitted to, or set its features from X (reset).
+
+    Raises
+    ------
+    ValueError, TypeError
+        As scikit-learn's ``validate_data`` for data in memory; for all others in its words.
+    """
+    if not is_in_memory(X):
+        source = open_source(X)
+        if reset:
+            _set_features(estimator, source)
+        else:
+            _check_features(estimator, source)
+        return Input(source, sample_weight)
+    X = validate_data(estimator, X, reset=reset, order="C", ensure_all_finite=False)
+    X = np.ascontiguousarray(X, dtype=working_dtype(X.dtype))
+    if sample_weight is not None:
+        sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    return Input(X, sample_weight)
+
+
+def _set_features(estimator: Any, source: Source) -> None:
+    estimator.n_features_in_ = source.n_features
+    if source.names is not None:
+        estimator.feature_names_in_ = np.array(source.names, dtype=object)
+    elif hasattr(estimator, "feature_names_in_"):
+        del estimator.feature_names_in_
+
+
+def _check_features(estimator: Any, source: Source) -> None:
+    if source.n_features != estimator.n_features_in_:
+        raise DataError(
+            f"X has {source.n_features} features, but {type(estimator).__name__} is expecting"
+            f" {estimator.n_features_in_} features as input."
+        )
+    fitted: Any = getattr(estimator, "feature_names_in_", source.names)
+    if source.names and list(source.names) != list(fitted):
+        raise DataError(
+            "The feature names should match those that were passed during fit: expected"
+            f" {list(fitted)}, got {list(source.names)}"
+        )
