@@ -31,4 +31,8 @@ class MissingExtraError(DkmeansError, ImportError):
     """An optional package is not installed."""
 
     def __init__(self, purpose: str, extra: str) -> None:
-        super().__init__(f'{purpose} needs an optional package: pip install "dkmeans[{extra}]"')
+        super().__init__(purpose, extra)
+
+    def __str__(self) -> str:
+        purpose, extra = self.args
+        return f'{purpose} needs an optional package: pip install "dkmeans[{extra}]"'

@@ -10,7 +10,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from dkmeans._typing import AnyArray
 from dkmeans.data.blocks import Blocks, Reader, from_array
-from dkmeans.data.source import Source, working_dtype
+from dkmeans.data.source import Source, check_table, working_dtype
 from dkmeans.data.sources import is_in_memory, open_source
 from dkmeans.engine.memory import Shape
 from dkmeans.engine.passes import default_threads
@@ -33,7 +33,8 @@ class Input:
             buffered = isinstance(X.rows, Reader)
             blocks = 0 if isinstance(X.rows, Reader) else int(X.rows.numblocks[0])
             unit = max(X.units, default=0) if X.units is not None else None
-            return Shape(X.n_rows, unit, blocks, X.row_bytes, X.n_features, buffered=buffered)
+            row_bytes = X.row_bytes + (0 if self.weights is None else 8)
+            return Shape(X.n_rows, unit, blocks, row_bytes, X.n_features, buffered=buffered)
         return Shape(len(X), 1, 1, X.itemsize * X.shape[1], X.shape[1], resident=True)
 
     def blocks(self, target_rows: int | None) -> Blocks:
@@ -60,6 +61,7 @@ def check_input(estimator: Any, X: Any, sample_weight: Any = None, *, reset: boo
             _check_features(estimator, source)
         return Input(source, sample_weight)
     X = validate_data(estimator, X, reset=reset, order="C", ensure_all_finite=False)
+    check_table(X.shape, X.dtype, "X")
     X = np.ascontiguousarray(X, dtype=working_dtype(X.dtype))
     if sample_weight is not None:
         sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)

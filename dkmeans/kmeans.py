@@ -24,7 +24,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from dkmeans._typing import Floats
 from dkmeans.data.blocks import Blocks
-from dkmeans.data.source import Source, center_dtype
+from dkmeans.data.source import Source, center_dtype, check_table
 from dkmeans.data.sources import is_in_memory, open_source
 from dkmeans.engine import exact, progress
 from dkmeans.engine.lloyd import Fit, Stop
@@ -33,7 +33,7 @@ from dkmeans.engine.passes import Passes, map_lazily
 from dkmeans.engine.predict import CostStep, FillStep, Model
 from dkmeans.engine.restarts import Settings, best_of
 from dkmeans.engine.seeding import Seeding
-from dkmeans.errors import FormatError
+from dkmeans.errors import DataError, FormatError
 from dkmeans.inputs import Input, check_input
 from dkmeans.record.history import History, Iteration
 from dkmeans.record.model_file import SavedModel, read_model, write_model
@@ -160,8 +160,12 @@ class KMeans(
         self.nan_policy = nan_policy
         self.verbose = verbose
 
-    def plan(self, X: Any, sample_weight: Any = None) -> Plan:
+    def plan(self, X: Any, sample_weight: Any = None, *, predict: bool = False) -> Plan:
         """How a fit of X would run, without reading more than metadata.
+
+        Parameters
+        ----------
+        predict : whether to plan the one pass of ``predict`` instead.
 
         Raises
         ------
@@ -171,10 +175,14 @@ class KMeans(
         self._validate_params()
         if is_in_memory(X):
             X = np.asarray(X)
-            given = Input(X.reshape(len(X), -1))
+            check_table(X.shape, X.dtype, "X")
+            given = Input(X, sample_weight)
         else:
-            given = Input(open_source(X))
-        return self._plan(given)
+            given = Input(open_source(X), sample_weight)
+        rows = given.shape.n_rows
+        if not predict and rows is not None and rows < self.n_clusters:
+            raise DataError(f"n_samples={rows} should be >= n_clusters={self.n_clusters}.")
+        return self._plan(given, once=predict)
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Find the centers.
@@ -241,7 +249,7 @@ class KMeans(
         """Minus the inertia of X under the centers; one pass."""
         check_is_fitted(self)
         given = check_input(self, X, sample_weight, reset=False)
-        plan = self._plan(given)
+        plan = self._plan(given, once=True)
         blocks = given.blocks(plan.block_rows)
         cost = Passes(plan.threads).run(blocks, CostStep(self._model()), "score")
         return -exact.to_float(cost.total)
@@ -331,16 +339,19 @@ class KMeans(
         init = self.init if isinstance(self.init, str) else ""
         return Seeding(init, self.n_clusters, self.oversampling_factor, self.init_rounds)
 
-    def _plan(self, given: Input) -> Plan:
+    def _plan(self, given: Input, *, once: bool = False) -> Plan:
+        """How a fit runs, or one pass (once) that assigns rows and keeps none."""
         seeding, runs = self._seeding(), self._n_init()
+        seeding_passes = 1 + runs * seeding.passes
         work = Work(
             self.n_clusters,
             given.shape.n_features,
-            seeding.candidates,
-            seeding_passes=1 + runs * seeding.passes,
-            max_passes=1 + runs * (seeding.passes + self.max_iter + 1),
+            self.n_clusters if once else seeding.candidates,
+            seeding_passes=0 if once else seeding_passes,
+            max_passes=1 if once else seeding_passes + runs * (self.max_iter + 1),
         )
-        plan = make_plan(given.shape, work, self.residency, memory_limit(self.memory_limit))
+        residency = "stream" if once else self.residency
+        plan = make_plan(given.shape, work, residency, memory_limit(self.memory_limit))
         sizes = given.X.sizes(plan.block_rows) if isinstance(given.X, Source) else None
         return plan if sizes is None else replace(plan, n_blocks=len(sizes))
 
@@ -426,7 +437,7 @@ class KMeans(
         given = check_input(self, X, reset=False)
         dtype = dtype or center_dtype(given.X.dtype)
         if isinstance(given.X, Source):
-            blocks = given.blocks(self._plan(given).block_rows)
+            blocks = given.blocks(self._plan(given, once=True).block_rows)
             return map_lazily(blocks, self._model(), what, dtype, columns)
         shape = (len(given.X), columns) if columns else (len(given.X),)
         out = np.empty(shape, dtype)
@@ -435,8 +446,13 @@ class KMeans(
 
 
 def k_means(
-    X: Any, n_clusters: int, *, sample_weight: Any = None, **options: Any
-) -> tuple[Floats, Any, float]:
+    X: Any,
+    n_clusters: int,
+    *,
+    sample_weight: Any = None,
+    return_n_iter: bool = False,
+    **options: Any,
+) -> tuple[Floats, Any, float] | tuple[Floats, Any, float, int]:
     """Cluster X; the functional form of :class:`KMeans`, whose parameters are the options.
 
     Returns
@@ -444,6 +460,8 @@ def k_means(
     centroid : ndarray (n_clusters, n_features)
     label : array (n_samples,), lazy where X is not in memory
     inertia : float
+    best_n_iter : int, if ``return_n_iter``
     """
     model = KMeans(n_clusters, **options).fit(X, sample_weight=sample_weight)
-    return model.cluster_centers_, model.labels_, model.inertia_
+    found = model.cluster_centers_, model.labels_, model.inertia_
+    return (*found, model.n_iter_) if return_n_iter else found

@@ -91,7 +91,7 @@ def test_more_clusters_than_rows(X, kind, tmp_path):
 
 def test_more_clusters_than_finite_rows(X):
     X[2:] = np.nan
-    with pytest.raises(DataError, match=r"n_samples=2 should be >= n_clusters=3\. \(rows with NaN"):
+    with pytest.raises(DataError, match="n_samples=2 should be >= n_clusters=3, rows with NaN"):
         KMeans(3, nan_policy="omit").fit(X)
 
 
@@ -302,6 +302,26 @@ def test_weights_that_are_all_zero(X):
             KMeans(2).fit(given, sample_weight=np.zeros(60))
 
 
+def test_dates_are_no_numbers(X):
+    with pytest.raises(DataError, match="Expected numbers in X, got dtype datetime64"):
+        KMeans(2).fit((X * 1e6).astype("i8").astype("M8[s]"))
+
+
+def test_a_plan_for_more_clusters_than_rows(X):
+    with pytest.raises(DataError, match="n_samples=60 should be >= n_clusters=61"):
+        KMeans(61).plan(da.from_array(X))
+
+
+def test_a_column_asked_for_twice(X, tmp_path):
+    with pytest.raises(SourceError, match="asked for twice: a, a"):
+        open_source(as_parquet(X, tmp_path), columns=["a", "a"])
+
+
+def test_a_component_of_parquet(X, tmp_path):
+    with pytest.raises(SourceError, match=r"component= names .* is Parquet"):
+        open_source(as_parquet(X, tmp_path), component="a")
+
+
 @pytest.mark.parametrize("weight", [1e-300, 1e300])
 def test_weights_whose_sums_do_not_fit(X, weight):
     with pytest.raises(DataError, match="scale the weights first"):
@@ -371,3 +391,28 @@ def test_a_failed_fit_leaves_no_model(X):
     with pytest.raises(DataError):
         model.fit(da.from_array(X))
     assert not hasattr(model, "cluster_centers_")
+
+
+@pytest.mark.parametrize("rows", [10, 499, 600])
+def test_weights_whose_blocks_are_of_another_size(rows):
+    def parts(block, shape):
+        delayed = [da.from_delayed(dask.delayed(block), shape, float) for _ in range(2)]
+        return da.concatenate(delayed, allow_unknown_chunksizes=True)
+
+    X = parts(np.random.default_rng(0).normal(size=(500, 2)), (np.nan, 2))
+    weights = parts(np.ones(rows), (np.nan,))
+    with pytest.raises(DataError, match=f"sample_weight has {rows} rows in block [01], X has 500"):
+        KMeans(2).fit(X, sample_weight=weights)
+
+
+def test_blocks_that_are_not_of_the_size_they_claim():
+    X = da.zeros((100, 2), chunks=(50, 2)).map_blocks(lambda block: block[1:], dtype=float)
+    with pytest.raises(DataError, match=r"block [01] of X has 49 rows, its chunks say 50"):
+        KMeans(2, residency="stream").fit(X)
+
+
+def test_weights_too_far_apart(X):
+    weights = np.ones(60)
+    weights[30:] = 1e-36
+    with pytest.raises(DataError, match="sample_weight reaches from 1e-36 to 1"):
+        KMeans(2).fit(X, sample_weight=weights)

@@ -64,8 +64,8 @@ def grid_of(X, weights=None, dtype=FLOAT64, sample=None):
     heaviest = 1.0 if weights is None else float(weights.max())
     short = dtype == np.float32
     sample = X if sample is None else sample
-    weights = np.ones(len(X)) if weights is None else weights
-    return grid_for(X.min(axis=0), X.max(axis=0), sample, weights, heaviest, short=short)
+    lightest = 1.0 if weights is None else float(weights[weights > 0].min())
+    return grid_for(X.min(axis=0), X.max(axis=0), sample, (lightest, heaviest), short=short)
 
 
 def summed(X, grid):

@@ -109,10 +109,10 @@ def test_labels_match_predict(X, model):
 
 
 def test_the_functional_form_returns_centroid_label_and_inertia(X, model):
-    centroid, label, inertia = k_means(X, 4, random_state=0)
+    centroid, label, inertia, n_iter = k_means(X, 4, random_state=0, return_n_iter=True)
     np.testing.assert_array_equal(centroid, model.cluster_centers_)
     np.testing.assert_array_equal(label, model.labels_)
-    assert inertia == model.inertia_
+    assert (inertia, n_iter) == (model.inertia_, model.n_iter_)
 
 
 def test_clone_and_parameters(model):

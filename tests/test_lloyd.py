@@ -3,6 +3,7 @@
 import warnings
 from itertools import pairwise
 
+import dask.array as da
 import naive
 import numpy as np
 import pytest
@@ -182,3 +183,36 @@ def test_one_enormous_weight_costs_the_other_clusters_no_digits():
     theirs = SklearnKMeans(3, **options).fit(X, sample_weight=weights)
     np.testing.assert_allclose(ours.cluster_centers_, theirs.cluster_centers_, rtol=1e-9)
     assert ours.inertia_ == pytest.approx(theirs.inertia_, rel=1e-11)
+
+
+def test_clusters_of_light_rows_move_too():
+    random = np.random.default_rng(0)
+    X = np.concatenate([random.normal(size=(200, 2)), random.normal(size=(200, 2)) + 10])
+    weights = np.repeat([1.0, 1e-25], 200)
+    options = {"init": np.array([[1.0, 1.0], [8.0, 8.0]]), "n_init": 1, "tol": 0.0}
+    ours = KMeans(2, **options).fit(X, sample_weight=weights)
+    theirs = SklearnKMeans(2, **options).fit(X, sample_weight=weights)
+    np.testing.assert_allclose(ours.cluster_centers_, theirs.cluster_centers_, rtol=1e-9)
+
+
+def test_blocks_without_rows_have_no_say_in_the_weights():
+    X, weights = blobs(0), np.full(len(blobs(0)), 1e-20)
+    options = {"init": start(X, 3, 0), "n_init": 1}
+    chunks = (100, 0, len(X) - 100)
+    parts = da.from_array(weights, chunks=(chunks,))
+    ours = KMeans(3, **options).fit(lazy(X, chunks), sample_weight=parts)
+    whole = KMeans(3, **options).fit(X, sample_weight=weights)
+    np.testing.assert_array_equal(ours.cluster_centers_, whole.cluster_centers_)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_the_largest_integers_can_be_seeded_from(dtype):
+    top = np.iinfo(dtype).max
+    X = np.array([[0], [1], [top - 1], [top]] * 5, dtype=dtype)
+    model = KMeans(2, random_state=0).fit(X)
+    assert sorted(np.bincount(model.labels_)) == [10, 10]
+
+
+def test_the_smallest_floats_are_told_apart():
+    X = np.array([[0.0], [5e-310]])
+    assert KMeans(2, init=X[::-1], n_init=1).fit(X).labels_.tolist() == [1, 0]

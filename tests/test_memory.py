@@ -231,3 +231,21 @@ def test_so_it_is_with_seeding_and_more_iterations(tmp_path):
     read, passes, peak = measured(tmp_path / "x.zarr", limit, "k-means||", 3)
     assert read == passes * total
     assert peak < limit
+
+
+def test_predict_keeps_no_rows_whatever_the_residency_of_the_fit():
+    limit = memory.FIXED_BYTES + 120 * MIB
+    model = KMeans(2, residency="memory", memory_limit=limit, random_state=0)
+    model.fit(np.random.default_rng(0).normal(size=(50, 2)))
+    X = da.zeros((10**8, 2), chunks=(10**6, 2))
+    with pytest.raises(MemoryLimitError):
+        model.plan(X)
+    assert model.plan(X, predict=True).max_passes == 1
+    assert model.predict(X).shape == (10**8,)
+
+
+def test_weights_are_part_of_the_plan():
+    X = da.zeros((10**6, 1), chunks=(10**5, 1), dtype="float32")
+    weights = da.ones(10**6, chunks=10**5)
+    plain, weighted = KMeans(2).plan(X), KMeans(2).plan(X, sample_weight=weights)
+    assert weighted.pass_bytes == plain.pass_bytes + 8 * 10**6

@@ -1,7 +1,9 @@
 """Each pass reads each stored piece once, and nothing is computed before it is asked for."""
 
+import pickle
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import dask
 import dask.array as da
@@ -11,10 +13,13 @@ import pandas as pd
 import pytest
 import zarr
 from sklearn.datasets import make_blobs
+from threadpoolctl import threadpool_info
 from zarr.storage import LocalStore, WrapperStore
 
 from dkmeans import KMeans
 from dkmeans.data import parquet_source
+from dkmeans.data.blocks import from_dask
+from dkmeans.engine.passes import map_lazily
 
 N, CHUNK = 1000, 90
 PIECES = -(-N // CHUNK)
@@ -294,3 +299,38 @@ def test_large_chunks_are_split_for_the_threads_and_read_once():
     assert model.plan(X).n_blocks > 2
     model.fit(X)
     assert reads == [200_000] * 2 * model.history_.passes
+
+
+def test_data_and_weights_of_one_source_are_loaded_in_one_read():
+    reads = []
+
+    def chunk(block):
+        reads.append(1)
+        return np.random.default_rng(len(reads)).random(block.shape)
+
+    Z = da.zeros((400, 3), chunks=(100, 3)).map_blocks(chunk, dtype=float, meta=np.empty((0, 0)))
+    model = KMeans(2, random_state=0, residency="memory")
+    model.fit(Z[:, :2], sample_weight=Z[:, 2])
+    assert len(reads) == 4
+
+
+def test_fits_that_overlap_leave_blas_its_threads():
+    def threads():
+        return [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
+
+    X = np.random.default_rng(0).normal(size=(20_000, 16))
+    KMeans(4, random_state=0).fit(X)
+    before = threads()
+    with ThreadPoolExecutor(3) as pool:
+        parts = [X[: 5000 * part] for part in (1, 2, 3)]
+        list(pool.map(lambda part: KMeans(8, random_state=0).fit(part), parts))
+    assert threads() == before
+
+
+def test_lazy_labels_do_not_carry_all_offsets_in_every_task():
+    X = da.zeros((20_000, 2), chunks=(10, 2)) + da.arange(2, chunks=2)
+    model = KMeans(1, init="random", n_init=1, max_iter=1).fit(np.arange(8.0).reshape(4, 2))
+    labels = map_lazily(from_dask(X, None), model._model(), "labels", np.int32)
+    tasks = dict(labels.__dask_graph__())
+    sizes = sorted(len(pickle.dumps(task)) for task in tasks.values())
+    assert sizes[len(sizes) // 2] < 2000

@@ -1,5 +1,7 @@
 """Whatever X may be: Zarr, Parquet, dask, pandas, paths and URIs as tables of rows."""
 
+import warnings
+
 import dask.array as da
 import dask.dataframe as dd
 import fsspec
@@ -227,3 +229,26 @@ def test_what_is_in_memory(X, tmp_path):
     assert all(is_in_memory(x) for x in (X, X.tolist(), frame_of(X)))
     lazy = (da.from_array(X), dd.from_pandas(frame_of(X), npartitions=1), zarr.array(X), "x.zarr")
     assert not any(is_in_memory(x) for x in (*lazy, tmp_path))
+
+
+@pytest.mark.parametrize("order", [("i", "f"), ("f", "i")])
+def test_parquet_files_whose_types_differ_are_read_in_a_type_that_holds_both(tmp_path, order):
+    values = {"i": np.array([1, 2, 3], dtype=np.int32), "f": np.array([1.5, 2.5])}
+    for file, kind in enumerate(order):
+        pq.write_table(pa.table({"a": values[kind]}), tmp_path / f"{file}.parquet")
+    source = open_source(tmp_path)
+    assert source.dtype == np.float64
+    np.testing.assert_array_equal(
+        rows_of(source)[:, 0], np.concatenate([values[kind] for kind in order])
+    )
+
+
+def test_indexes_that_dask_and_pandas_write_are_no_columns(tmp_path):
+    frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]})
+    with warnings.catch_warnings(action="ignore"):  # dask uses what pandas 4 will remove
+        dd.from_pandas(frame, npartitions=1).to_parquet(tmp_path / "dask.parquet")
+    frame.set_index(pd.Index([10.5, 20.0], name="id")).to_parquet(tmp_path / "pandas.parquet")
+    for name in ("dask.parquet", "pandas.parquet"):
+        assert open_source(tmp_path / name).names == ("a", "b")
+    asked = open_source(tmp_path / "pandas.parquet", columns=["id", "a"])
+    np.testing.assert_array_equal(rows_of(asked), [[10.5, 1.0], [20.0, 2.0]])

@@ -22,7 +22,6 @@ def test_the_mean_of_each_cluster():
     found = updated(X, np.array([[0.0, 1.0], [9.0, 0.0]]))
     np.testing.assert_array_equal(found.centers, [[0.0, 1.0], [10.0, 0.0]])
     assert found.sq_shift == 1.0
-    assert found.relocated == 0
 
 
 def test_the_weighted_mean():
@@ -35,7 +34,6 @@ def test_an_empty_cluster_takes_the_farthest_row_which_leaves_its_own():
     X = np.array([[0.0], [1.0], [2.0], [9.0]])
     found = updated(X, np.array([[1.0], [1000.0]]))
     np.testing.assert_array_equal(found.centers, [[1.0], [9.0]])
-    assert found.relocated == 1
 
 
 def test_two_empty_clusters_take_the_two_farthest_rows_the_farthest_first():
@@ -77,7 +75,7 @@ def test_blocks_smaller_than_the_number_of_empty_clusters_still_offer_enough_row
     X = np.random.default_rng(0).normal(size=(40, 2))
     centers = np.repeat(X[:1], 12, axis=0)
     whole = updated(X, centers)
-    assert whole.relocated == 11
+    assert len(np.unique(whole.centers, axis=0)) == 12
     for sizes in [(1,) * 40, (0, 1, 39), (3,) * 13 + (1,)]:
         found = updated(X, centers, sizes=sizes)
         np.testing.assert_array_equal(found.centers, whole.centers)

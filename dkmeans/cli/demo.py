@@ -35,7 +35,7 @@ _TIMES = 3  # the data in multiples of the memory limit
 @click.option("--dir", "folder", default="dkmeans-demo", show_default=True, help="Folder to use.")
 @click.option("--memory-limit", default="320MiB", show_default=True, help="What the fit may use.")
 @click.option(
-    "--rows", type=click.IntRange(min=1), help=f"Default: {_TIMES} times the memory limit."
+    "--rows", type=click.IntRange(min=_CENTERS), help=f"Default: {_TIMES} times the memory limit."
 )
 @options.quiet_option
 @options.json_option

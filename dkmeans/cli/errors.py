@@ -45,7 +45,7 @@ def one_line() -> Iterator[None]:
     try:
         with _warnings(), _sigterm():
             yield
-    except (click.exceptions.Exit, click.Abort, Failure):
+    except (click.exceptions.Exit, click.Abort, Failure, BrokenPipeError):
         raise
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "dkmeans"

@@ -89,9 +89,17 @@ def _parquet(path: str, storage: dict[str, Any] | None) -> dict[str, Any]:
         "files": len(data.files),
         "row_groups": len(groups),
         "largest_row_group": max(rows, default=0),
-        "bytes_in_memory": sum(group.total_byte_size for group in groups),
+        "bytes_in_memory": _parquet_bytes(data.schema, sum(rows)),
         "bytes_stored": sum(system.size(file) for file in data.files),
     }
+
+
+def _parquet_bytes(schema: Any, rows: int) -> int | None:
+    """Bytes of the columns as arrays, unless some are of no fixed width."""
+    try:
+        return rows * sum(-(-int(field.type.bit_width) // 8) for field in schema)
+    except ValueError:
+        return None
 
 
 def _model(path: str) -> dict[str, Any]:

@@ -157,10 +157,12 @@ def check_outputs(given: Given, *names: str) -> dict[str, str]:
         except OutputError as error:
             raise OutputError(f"--{name}: {error}") from error
         target = os.path.realpath(found[name])
+        if name == "model" and not target.endswith(".npz"):
+            raise OutputError(f"--model: {found[name]} must end in .npz")
         if os.path.commonpath([target, source]) in (target, source):
             raise OutputError(f"--{name}: {found[name]} and the input {source} overlap")
     if len(set(found.values())) < len(found):
-        raise OutputError("two outputs have the same path")
+        raise OutputError(f"two outputs have the same path, among {', '.join(found.values())}")
     return found
 
 
@@ -206,7 +208,7 @@ def _started(workers: int) -> Iterator[None]:
             threads_per_worker=max(1, CPU_COUNT // workers),
             processes=True,
             dashboard_address=None,
-            silence_logs=logging.ERROR,
+            silence_logs=logging.CRITICAL,  # what a task raises is told in one line
         )
     with local, Client(local):
         yield

@@ -42,7 +42,7 @@ def command(**given: Any) -> None:
     model = KMeans.load(given["model"]).set_params(memory_limit=given["memory_limit"])
     with options.cluster(given):
         source = _open_input(given, model)
-        plan = model.plan(source)
+        plan = model.plan(source, predict=True)
         hidden = given["quiet"] or given["as_json"]
         with showing(hidden=hidden) as display, display.tasks("labels"):
             write_labels(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -15,14 +16,22 @@ from dkmeans.data.blocks import Reader
 from dkmeans.data.source import Source, check_table, pick_columns, working_dtype
 from dkmeans.errors import DataError, SourceError
 
+_ZARR_MARKS = ("zarr.json", ".zarray", ".zgroup")
+
 
 class ParquetRows(Reader):
     """Rows of a Parquet dataset, read by whole row groups."""
 
     def __init__(
-        self, groups: Sequence[Any], rows: Sequence[int], columns: list[str], dtype: np.dtype[Any]
+        self,
+        groups: Sequence[Any],
+        rows: Sequence[int],
+        columns: list[str],
+        schema: Any,
+        dtype: np.dtype[Any],
     ) -> None:
         self.groups, self.columns, self.dtype = tuple(groups), columns, dtype
+        self.schema = schema
         self.starts = tuple(accumulate(rows, initial=0))
         self.shape = (self.starts[-1], len(columns))
 
@@ -31,7 +40,7 @@ class ParquetRows(Reader):
         for g in range(bisect_left(self.starts, start), bisect_left(self.starts, stop)):
             group = self.groups[g]
             try:
-                table = group.to_table(columns=self.columns, use_threads=False)
+                table = group.to_table(schema=self.schema, columns=self.columns, use_threads=False)
             except Exception as error:
                 raise SourceError(
                     f"cannot read rows {self.starts[g]} to {self.starts[g + 1]} of {group.path}:"
@@ -54,6 +63,8 @@ def looks_like_parquet(path: str, storage_options: dict[str, Any] | None = None)
     if os.path.isfile(path):
         with open(path, "rb") as file:
             return file.read(4) == b"PAR1"
+    if any(os.path.exists(os.path.join(path, name)) for name in _ZARR_MARKS):
+        return False  # without a walk over all its chunks
     return any(name.endswith(".parquet") for _, _, files in os.walk(path) for name in files)
 
 
@@ -62,7 +73,12 @@ def open_parquet(
     columns: Sequence[str] | None = None,
     storage_options: dict[str, Any] | None = None,
 ) -> Source:
-    """Open a Parquet file or a folder of them; only footers are read."""
+    """Open a Parquet file or a folder of them; only footers are read.
+
+    Files may differ in the types of their columns, which are promoted to one that holds all.
+    Indexes that pandas or dask wrote are no columns, unless they are asked for.
+    """
+    import pyarrow as pa
     import pyarrow.dataset as ds
 
     filesystem, inner = None, path
@@ -72,62 +88,62 @@ def open_parquet(
 
         fs, inner = fsspec.core.url_to_fs(path, **(storage_options or {}))
         filesystem = PyFileSystem(FSSpecHandler(fs))
-    dataset = ds.dataset(inner, format="parquet", filesystem=filesystem, partitioning="hive")
-    chosen = list(dataset.schema.names) if columns is None else list(columns)
-    pick_columns(chosen, dataset.schema.names, path)
+    dataset = ds.dataset(inner, format="parquet", filesystem=filesystem)
     files = sorted(dataset.get_fragments(), key=lambda fragment: str(fragment.path))
+    schema = pa.unify_schemas(
+        [file.physical_schema for file in files], promote_options="permissive"
+    )
+    indexes = _indexes(schema)
+    available = [name for name in schema.names if name not in indexes]
+    chosen = available if columns is None else list(columns)
+    pick_columns(chosen, schema.names, path)
     groups = [group for file in files for group in file.split_by_row_group()]
     units = tuple(sum(info.num_rows for info in group.row_groups) for group in groups)
-    dtype = working_dtype(_dtype(dataset.schema, chosen, groups, path))
-    reader = ParquetRows(groups, units, chosen, dtype)
+    dtype = working_dtype(_dtype(schema, chosen, files, path))
+    reader = ParquetRows(groups, units, chosen, schema, dtype)
     check_table(reader.shape, dtype, path)
-    return Source(
-        "parquet",
-        path,
-        units,
-        len(chosen),
-        dtype,
-        tuple(chosen),
-        reader,
-        sum(info.total_byte_size for group in groups for info in group.row_groups),
-    )
+    return Source("parquet", path, units, len(chosen), dtype, tuple(chosen), reader)
 
 
-def _dtype(schema: Any, columns: list[str], groups: Sequence[Any], path: str) -> np.dtype[Any]:
+def _indexes(schema: Any) -> set[str]:
+    """Columns in which pandas or dask keep an index."""
+    described = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))
+    named = described.get("index_columns", []) if isinstance(described, dict) else []
+    return {"__null_dask_index__", *(name for name in named if isinstance(name, str))}
+
+
+def _dtype(schema: Any, columns: list[str], files: Sequence[Any], path: str) -> np.dtype[Any]:
     """Common type of the columns; integers with nulls become float64, which has NaN."""
     import pyarrow as pa
 
+    def numeric(kind: Any) -> bool:
+        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
     found = []
+    nulls = _columns_with_nulls(files)
     for name in columns:
         kind = schema.field(name).type
-        if not (
-            pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-        ):
-            numeric = [
-                f.name
-                for f in schema
-                if pa.types.is_integer(f.type) or pa.types.is_floating(f.type)
-            ]
+        if not (numeric(kind) or pa.types.is_boolean(kind)):
+            others = ", ".join(f.name for f in schema if numeric(f.type)) or "(none is numeric)"
             raise DataError(
                 f"Expected numbers, but column {name!r} of {path} has type {kind}; choose columns"
-                f" from {', '.join(numeric) or '(none is numeric)'}"
+                f" from {others}"
             )
         whole = not pa.types.is_floating(kind)
-        found.append(
-            np.float64 if whole and _may_hold_nulls(groups, name) else kind.to_pandas_dtype()
-        )
-    return np.result_type(*found)
+        found.append(np.float64 if whole and name in nulls else kind.to_pandas_dtype())
+    return np.result_type(*found) if found else np.dtype(np.float64)
 
 
-def _may_hold_nulls(groups: Sequence[Any], name: str) -> bool:
-    for group in groups:
-        metadata = group.metadata
-        for info in group.row_groups:
-            row_group = metadata.row_group(info.id)
+def _columns_with_nulls(files: Sequence[Any]) -> set[str]:
+    """Names of the columns that have nulls, or of which the footers do not say."""
+    names = set()
+    for file in files:
+        metadata = file.metadata
+        for g in range(metadata.num_row_groups):
+            row_group = metadata.row_group(g)
             for c in range(row_group.num_columns):
                 column = row_group.column(c)
-                if column.path_in_schema == name:
-                    statistics = column.statistics
-                    if statistics is None or not statistics.has_null_count or statistics.null_count:
-                        return True
-    return False
+                known = column.statistics is not None and column.statistics.has_null_count
+                if not known or column.statistics.null_count:
+                    names.add(column.path_in_schema)
+    return names

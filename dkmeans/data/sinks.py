@@ -67,7 +67,8 @@ def write_labels(
     ----------
     labels : dask array or ndarray (n_samples,)
         Lazy labels are computed and written block by block; on the cluster of the current
-        ``distributed.Client``, where there is one, and then ``path`` is on storage it shares.
+        ``distributed.Client``, where there is one, and then ``path`` is on storage it shares. To
+        Zarr, labels of unknown size are computed twice, since its chunks are regular.
     path : str or path
         Ends in ``.zarr``, or in ``.parquet`` for a folder whose files hold the column ``label``,
         the rows in the order of the files' names.

@@ -27,7 +27,6 @@ class Source:
         dask chunk), or None where only a read can tell.
     names : names of the columns, where they have any.
     rows : the rows themselves, as a reader or a dask array of one column chunk.
-    stored_bytes : size on disk, where known.
     """
 
     kind: str
@@ -37,7 +36,6 @@ class Source:
     dtype: np.dtype[Any]
     names: tuple[str, ...] | None
     rows: Reader | da.Array
-    stored_bytes: int | None = None
 
     @property
     def n_rows(self) -> int | None:
@@ -104,6 +102,8 @@ def pick_columns(wanted: Sequence[str], available: Sequence[Any], where: str) ->
     if missing:
         have = ", ".join(str(c) for c in list(available)[:20])
         raise SourceError(f"no column {missing[0]!r} in {where}; it has {have}")
+    if len(set(wanted)) < len(wanted):
+        raise SourceError(f"a column of {where} is asked for twice: {', '.join(map(str, wanted))}")
     return list(wanted)
 
 

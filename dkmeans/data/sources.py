@@ -10,7 +10,7 @@ import dask.array as da
 import numpy as np
 
 from dkmeans.data.source import Source, check_table, pick_columns, working_dtype
-from dkmeans.errors import DataError, DkmeansError, SourceError
+from dkmeans.errors import DataError, DkmeansError, MissingExtraError, SourceError
 
 
 def is_in_memory(X: Any) -> bool:
@@ -79,17 +79,21 @@ def _open_path(
     from dkmeans.data.zarr_source import open_zarr
 
     if "://" not in path:
-        path = os.path.abspath(path)
+        path = os.path.abspath(os.path.expanduser(path))
         if not os.path.exists(path):
             raise SourceError(f"no such file or folder: {path}")
     try:
-        if component is None and looks_like_parquet(path, storage_options):
+        if looks_like_parquet(path, storage_options):
+            if component is not None:
+                raise SourceError(
+                    f"component= names an array inside a Zarr group; {path} is Parquet"
+                )
             return open_parquet(path, columns, storage_options)
         return open_zarr(path, columns, component, storage_options)
     except DkmeansError:
         raise
     except ImportError as error:
-        raise SourceError(f'{error}; for s3:// pip install "dkmeans[s3]"') from error
+        raise MissingExtraError(f"reading {path}", "s3") from error
     except Exception as error:
         raise SourceError(f"cannot open {path}: {error}") from error
 

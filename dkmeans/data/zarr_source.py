@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -75,7 +74,6 @@ def open_zarr(
         reader.dtype,
         names,
         reader,
-        _stored_bytes(X),
     )
 
 
@@ -103,13 +101,3 @@ def _names(array: Any) -> tuple[str, ...] | None:
     if not isinstance(names, list) or len(names) != array.shape[1]:
         return None
     return tuple(names) if all(isinstance(n, str) for n in names) else None
-
-
-def _stored_bytes(X: Any) -> int | None:
-    if not isinstance(X, str) or not os.path.isdir(X):
-        return None
-    return sum(
-        os.path.getsize(os.path.join(folder, name))
-        for folder, _, files in os.walk(X)
-        for name in files
-    )

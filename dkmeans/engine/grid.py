@@ -44,14 +44,14 @@ class Grid(NamedTuple):
 
 
 def grid_for(
-    low: Floats, high: Floats, sample: Floats, weights: Floats, heaviest: float, *, short: bool
+    low: Floats, high: Floats, sample: Floats, weights: tuple[float, float], *, short: bool
 ) -> Grid:
-    """Grids for rows within [low, high] and weights up to ``heaviest``.
+    """Grids for rows within [low, high] and weights within ``weights``.
 
     Parameters
     ----------
     low, high : (d,) range of each feature.
-    sample, weights : (m, d) and (m,), rows drawn at random, which tell where most rows are.
+    sample : (m, d) rows drawn at random, which tell where most rows are.
     short : whether ``weight * x`` needs no more than 24 bits, or is not to have more.
     """
     middle = np.median(sample, axis=0)
@@ -63,10 +63,11 @@ def grid_for(
     sizes = zip(typical, middle, strict=True)
     step = np.array([_power(max(t, np.spacing(abs(m)))) for t, m in sizes])
     origin = np.round(middle / step) * step
-    bounds = heaviest * np.maximum(high - origin, origin - low)
+    bounds = weights[1] * np.maximum(high - origin, origin - low)
     varied = typical > 0
     outliers = np.max(np.log2(reach[varied]) - np.log2(typical[varied]), initial=0.0)
-    outliers += max(0.0, math.log2(heaviest / float(np.median(weights))))
+    lightest, heaviest = weights
+    outliers += math.log2(heaviest / lightest)
     single = short and outliers <= SINGLE_BITS - 26
     levels = 1 if single else min(ROW_LEVELS, 2 + int(outliers / LEVEL_BITS))
     bits = SINGLE_BITS if single else LEVEL_BITS

@@ -58,7 +58,7 @@ def prepare(centers: Floats) -> Scorer:
     shift = exact.mean(axis=0)
     moved = exact - shift
     reach = float(np.abs(moved).max())
-    scale = 2.0 ** -math.frexp(reach)[1] if 0 < reach < math.inf else 1.0
+    scale = 2.0 ** min(1000, -math.frexp(reach)[1]) if 0 < reach < math.inf else 1.0
     moved32 = (moved * scale).astype(np.float32)
     sq_norms = np.einsum("ij,ij->i", moved * scale, moved * scale)
     gamma = (d + 8) * _EPS * 1.01

@@ -29,7 +29,7 @@ class Shape:
     ----------
     n_rows, unit_rows : None where only a read can tell; a unit is what storage reads whole.
     n_blocks : of a dask array, whose sizes may not be known.
-    row_bytes : of one row in memory.
+    row_bytes : of one row in memory, with its weight.
     n_features : width of a row.
     resident : whether the rows are in memory already.
     buffered : whether blocks are read into buffers of our own, piece by piece.

@@ -8,8 +8,8 @@ current ``distributed.Client`` where there is one and on dask's threads otherwis
 
 from __future__ import annotations
 
-import functools
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +21,13 @@ import dask
 import dask.array as da
 import numpy as np
 from dask.system import CPU_COUNT
+from threadpoolctl import ThreadpoolController
 
 from dkmeans._typing import AnyArray, Floats
 from dkmeans.data.blocks import Blocks, Reader
 from dkmeans.data.source import kernel_view
 from dkmeans.engine import progress
+from dkmeans.errors import DataError
 
 FAN_IN = 8  # parts combined at once
 _NO_WEIGHTS = np.empty(0)
@@ -65,7 +67,6 @@ class _Outcome:
     part: Any
     rows: int
     read_bytes: int
-    sizes: tuple[tuple[int, int], ...]
 
     @staticmethod
     def combine(outcomes: Sequence[_Outcome]) -> _Outcome:
@@ -73,7 +74,6 @@ class _Outcome:
             type(outcomes[0].part).combine([o.part for o in outcomes]),
             sum(o.rows for o in outcomes),
             sum(o.read_bytes for o in outcomes),
-            sum((o.sizes for o in outcomes), ()),
         )
 
 
@@ -109,6 +109,7 @@ class _Job:
     step: Any
     offsets: tuple[int, ...] | None
     relay: bool
+    silent: bool = False
     reader: Reader | None = None
     sizes: tuple[int, ...] = ()
     buffers: _Buffers = field(default_factory=_Buffers)
@@ -122,12 +123,22 @@ class _Job:
             reader.read(start, start + rows, X)
             return self(X, weights, start, block)
 
+    def _check(self, rows: int, weights: int | None, block: int) -> None:
+        if self.sizes and rows != self.sizes[block]:
+            raise DataError(
+                f"block {block} of X has {rows} rows, its chunks say {self.sizes[block]}"
+            )
+        if weights is not None and weights != rows:
+            raise DataError(f"sample_weight has {weights} rows in block {block}, X has {rows}")
+
     def __call__(self, X: AnyArray, weights: AnyArray | None, offset: int, block: int) -> _Outcome:
         view = kernel_view(X)
         flat = _NO_WEIGHTS if weights is None else weights.reshape(-1)
+        self._check(len(view), None if weights is None else len(flat), block)
         part = self.step(view, np.ascontiguousarray(flat, np.float64), offset, block)
-        progress.block_done(len(view), view.nbytes, relay=self.relay)
-        return _Outcome(part, len(view), view.nbytes, ((block, len(view)),))
+        if not self.silent:
+            progress.block_done(len(view), view.nbytes, relay=self.relay)
+        return _Outcome(part, len(view), view.nbytes)
 
 
 def current_client() -> Any | None:
@@ -151,11 +162,30 @@ def default_threads() -> int:
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
-@functools.cache
-def _blas() -> Any:
-    from threadpoolctl import ThreadpoolController
+class _OneThreadBlas:
+    """While any pass of this process runs, BLAS has one thread a call; our blocks have theirs."""
 
-    return ThreadpoolController()
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._controller: Any = None
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                if self._controller is None:
+                    self._controller = ThreadpoolController()
+                self._limit = self._controller.limit(limits=1, user_api="blas")
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limit.restore_original_limits()
+
+
+_one_thread_blas = _OneThreadBlas()
 
 
 class Passes:
@@ -164,9 +194,11 @@ class Passes:
     Parameters
     ----------
     threads : threads of this process; a cluster has its own.
+    silent : whether nobody is told of the progress, as of work on a few rows in memory.
     """
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None, *, silent: bool = False) -> None:
+        self.silent = silent
         self.client = current_client()
         self.threads = threads or default_threads()
         self.total = Tally()
@@ -189,7 +221,8 @@ class Passes:
 
     def run(self, blocks: Blocks, step: Step[P], name: str) -> P:
         """Take one pass: ``step`` on each block, all parts combined."""
-        progress.tell("pass_started", name, blocks.count)
+        if not self.silent:
+            progress.tell("pass_started", name, blocks.count)
         if blocks.in_memory:
             outcome = self._run_threads(blocks, step)
         else:
@@ -215,8 +248,8 @@ class Passes:
             loaded = self._persist(blocks, X, weights)
             read_bytes = (blocks.n_rows or 0) * blocks.row_bytes
         else:
-            arrays = self._compute(_parts_of(X))
-            held = None if weights is None else self._compute(_parts_of(weights))
+            both = self._compute(_parts_of(X) + ([] if weights is None else _parts_of(weights)))
+            arrays, held = both[: blocks.count], both[blocks.count :] or None
             sizes = tuple(len(a) for a in arrays)
             loaded = replace(blocks, X=arrays, weights=held, sizes=sizes, resident=True)
             read_bytes = sum(a.nbytes for a in arrays)
@@ -241,7 +274,7 @@ class Passes:
         return dask.config.get("scheduler", None) or "threads"
 
     def _run_threads(self, blocks: Blocks, step: Step[P]) -> _Outcome:
-        job = _Job(step, blocks.offsets, relay=False)
+        job = _Job(step, blocks.offsets, False, self.silent, sizes=blocks.sizes or ())
         weights = blocks.weights or (None,) * blocks.count
         work = zip(
             cast(tuple[AnyArray, ...], blocks.X),
@@ -250,7 +283,7 @@ class Passes:
             range(blocks.count),
             strict=True,
         )
-        with _blas().limit(limits=1, user_api="blas"):
+        with _one_thread_blas:
             if self.threads == 1 or blocks.count == 1:
                 return _fold(job(*item) for item in work)
             with ThreadPoolExecutor(self.threads) as pool:
@@ -258,15 +291,15 @@ class Passes:
 
     def _run_dask(self, blocks: Blocks, step: Step[P]) -> _Outcome:
         relay = self.client is not None and progress.watched()
-        job = _Job(step, blocks.offsets, relay)
+        job = _Job(step, blocks.offsets, relay, self.silent, sizes=blocks.sizes or ())
         if isinstance(blocks.X, Reader):
-            job = replace(job, reader=blocks.X, sizes=blocks.sizes or (), buffers=self._buffers)
+            job = replace(job, reader=blocks.X, buffers=self._buffers)
         outcome = _tree(blocks, job)
         if self.client is not None:
             with progress.relaying(self.client):
                 result = outcome.compute(scheduler=self.client)
         else:
-            with _blas().limit(limits=1, user_api="blas"):
+            with _one_thread_blas:
                 result = outcome.compute(scheduler=self._scheduler(), num_workers=self.threads)
         return cast(_Outcome, result[0, 0])
 
@@ -283,11 +316,12 @@ def _fold(outcomes: Iterable[_Outcome]) -> _Outcome:
 
 def _noted(X: AnyArray, *, relay: bool) -> AnyArray:
     progress.block_done(len(X), X.nbytes, relay=relay)
-    return X
+    return kernel_view(X)  # once, not in every pass
 
 
 def _parts_of(array: da.Array) -> list[Any]:
-    return list(array.to_delayed().reshape(-1))
+    unfused = array.to_delayed(optimize_graph=False)  # so that arrays of one source share its reads
+    return list(unfused.reshape(-1))
 
 
 def _box(outcome: _Outcome) -> AnyArray:
@@ -368,12 +402,11 @@ def map_lazily(blocks: Blocks, model: Any, what: str, dtype: Any, columns: int =
     X = blocks.array
     shape: dict[str, Any] = {"drop_axis": 1} if columns == 0 else {}
     chunks = (X.chunks[0],) if columns == 0 else (X.chunks[0], (columns,))
+    call = _Call(model, what, blocks.offsets)
     return da.map_blocks(
         _call,
         X,
-        model=dask.delayed(model, pure=False, traverse=False),
-        what=what,
-        offsets=blocks.offsets,
+        call=dask.delayed(call, pure=False, traverse=False),
         chunks=chunks,
         dtype=dtype,
         meta=np.empty((0,) * len(chunks), dtype=dtype),
@@ -381,7 +414,15 @@ def map_lazily(blocks: Blocks, model: Any, what: str, dtype: Any, columns: int =
     )
 
 
-def _call(
-    X: AnyArray, *, model: Any, what: str, offsets: tuple[int, ...] | None, block_id: Any = None
-) -> AnyArray:
-    return cast(AnyArray, getattr(model, what)(X, offsets[block_id[0]] if offsets else None))
+@dataclass(frozen=True)
+class _Call:
+    """A method of a model, and where the blocks begin, if that is known."""
+
+    model: Any
+    what: str
+    offsets: tuple[int, ...] | None
+
+
+def _call(X: AnyArray, *, call: _Call, block_id: Any = None) -> AnyArray:
+    offset = call.offsets[block_id[0]] if call.offsets else None
+    return cast(AnyArray, getattr(call.model, call.what)(X, offset))

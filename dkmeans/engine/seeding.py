@@ -216,18 +216,21 @@ def _parallel(
         candidates = np.concatenate([candidates, fresh])
     grid, weighted = survey.grid, blocks.weights is not None
     attraction = passes.run(blocks, AttractStep(candidates, grid.weights), "init weights")
-    record(_seed_step(passes, run, seeding.rounds + 1, math.nan))
     weights = masses_of(attraction.counts, attraction.masses, grid, weighted)
     held = weights > 0
-    rows = candidates[held].astype(blocks.dtype)  # as they were: the kernels are compiled for it
-    return recluster(rows, weights[held], drawn, k, seed)
+    exact_in_float64 = blocks.dtype.itemsize < 8 or blocks.dtype.kind == "f"
+    dtype = blocks.dtype if exact_in_float64 else np.dtype(np.float64)
+    rows = candidates[held].astype(dtype)  # as they were: the kernels are compiled for it
+    centers = recluster(rows, weights[held], drawn, k, seed)
+    record(_seed_step(passes, run, seeding.rounds + 1, math.nan))
+    return centers
 
 
 def recluster(candidates: AnyArray, weights: Floats, drawn: Rows, k: int, seed: int) -> Floats:
     """Weighted k-means++ and Lloyd on the candidates (c, d), in memory (step 8 of Algorithm 2)."""
     if len(candidates) <= k:
         return _filled(candidates.astype(np.float64), drawn, k)
-    passes = Passes()
+    passes = Passes(silent=True)
     points = np.ascontiguousarray(candidates)
     blocks = _blocks.from_array(points, weights, in_memory_rows(len(points), passes.threads))
     survey = passes.run(blocks, SurveyStep(survey_streams([seed]), k), "recluster")

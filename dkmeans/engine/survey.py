@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats
-from dkmeans.engine.grid import Grid, grid_for
+from dkmeans.engine.grid import MAX_BLOCK_ROWS, MAX_ROWS, Grid, grid_for
 from dkmeans.engine.partial import BadValue, Rows, first_bad, merge_rows, rows_of
 from dkmeans.errors import DataError
 
@@ -26,7 +26,8 @@ class Survey:
     sizes : rows of each block, by block; the number of rows is their sum.
     n_finite, n_positive : finite rows, and those of them with a positive weight.
     low, high : (d,) range of each feature over the rows that take part.
-    heaviest, weighted : the largest weight, and whether rows have weights at all.
+    heaviest, lightest : the largest and the smallest positive weight.
+    weighted : whether rows have weights at all.
     bad : the first value that is not finite.
     sample : rows drawn at random, the same whatever the seed; they tell where most rows are.
     draws : for each stream, ``most`` rows drawn at random in proportion to their weight.
@@ -39,6 +40,7 @@ class Survey:
     low: Floats
     high: Floats
     heaviest: float
+    lightest: float
     weighted: bool
     bad: BadValue | None
     sample: Rows
@@ -51,10 +53,8 @@ class Survey:
         """Grids on which the sums of these rows are exact."""
         whole = not self.weighted and self.dtype.kind in "iu" and self.dtype.itemsize <= 2
         short = whole or self.dtype == np.float32
-        sample = self.sample
-        return grid_for(
-            self.low, self.high, sample.values, sample.weights, self.heaviest, short=short
-        )
+        weights = self.lightest, self.heaviest
+        return grid_for(self.low, self.high, self.sample.values, weights, short=short)
 
     @property
     def n_rows(self) -> int:
@@ -75,6 +75,7 @@ class Survey:
             np.min([p.low for p in parts], axis=0),
             np.max([p.high for p in parts], axis=0),
             max(p.heaviest for p in parts),
+            min(p.lightest for p in parts),
             any(p.weighted for p in parts),
             first_bad([p.bad for p in parts]),
             merge_rows([p.sample for p in parts], SAMPLED),
@@ -113,7 +114,8 @@ class SurveyStep:
             positive,
             low,
             high,
-            float(weights.max()) if len(weights) else 1.0,
+            float(weights.max()) if len(weights) else float(n > 0),
+            float(weights.min(initial=np.inf, where=weights > 0)) if len(weights) else 1.0,
             len(weights) > 0,
             None if row < 0 else BadValue(row + offset, column, float(X[row, column])),
             sample.take(slice(0, SAMPLED)),
@@ -148,19 +150,24 @@ def check_survey(
         )
     taking_part = survey.n_rows if survey.bad is None else survey.n_finite
     if taking_part < n_clusters:
-        left_out = "" if taking_part == survey.n_rows else " (rows with NaN or infinity left out)"
-        raise DataError(f"n_samples={taking_part} should be >= n_clusters={n_clusters}.{left_out}")
+        left_out = "" if taking_part == survey.n_rows else ", rows with NaN or infinity left out"
+        raise DataError(f"n_samples={taking_part} should be >= n_clusters={n_clusters}{left_out}.")
     if survey.n_positive == 0:
         raise DataError("sample_weight is zero for every row; at least one must be positive")
-    if not 1e-150 < survey.heaviest < 1e150:
+    if not (1e-150 < survey.heaviest < 1e150 and survey.heaviest < 1e30 * survey.lightest):
         raise DataError(
-            f"the largest sample_weight is {survey.heaviest:.3g}: sums would not fit in float64;"
-            " scale the weights first"
+            f"sample_weight reaches from {survey.lightest:.3g} to {survey.heaviest:.3g}: sums would"
+            " not fit in float64; scale the weights first"
+        )
+    if survey.n_rows > MAX_ROWS or max(survey.sizes.values()) > MAX_BLOCK_ROWS:
+        raise DataError(
+            f"{survey.n_rows} rows, {max(survey.sizes.values())} in one block: sums are exact up to"
+            f" {MAX_ROWS} rows, {MAX_BLOCK_ROWS} in one block"
         )
     with np.errstate(over="ignore"):
         span = survey.high - survey.low
         sq_span = float(np.dot(span, span))
-    if not sq_span < 1e300:
+    if not sq_span * survey.heaviest * survey.n_rows < 1e300:
         raise DataError(
             f"values reach from {survey.low.min():.3g} to {survey.high.max():.3g}: squared"
             " distances would overflow float64; scale the data first"

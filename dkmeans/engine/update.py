@@ -20,11 +20,10 @@ from dkmeans.engine.partial import Partial
 
 @dataclass(frozen=True)
 class Update:
-    """New centers (k, d), how far they moved, and how many empty clusters were moved."""
+    """New centers (k, d), and how far they moved."""
 
     centers: Floats
     sq_shift: float
-    relocated: int
 
 
 def masses_of(counts: Ints, masses: Ints, grid: Grid, weighted: bool) -> Floats:
@@ -51,7 +50,7 @@ def update(
     new = centers.copy()
     new[filled] = grid.origin + total[filled] / weight[filled]
     new = new.astype(dtype).astype(np.float64)
-    return Update(new, float(np.square(new - centers).sum()), relocated)
+    return Update(new, float(np.square(new - centers).sum()))
 
 
 def _relocated(partial: Partial, centers: Floats) -> int:

@@ -56,6 +56,8 @@ def read_model(path: str | os.PathLike[str]) -> SavedModel:
     FormatError
         If the file is torn, not a model, or of a later version.
     """
+    if os.path.exists(path) and not zipfile.is_zipfile(path):
+        raise FormatError(f"{os.fspath(path)} is not a dkmeans model: not an .npz file")
     try:
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
