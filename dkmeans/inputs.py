@@ -11,7 +11,7 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 from dkmeans._typing import AnyArray
 from dkmeans.data.blocks import Blocks, Reader, from_array
 from dkmeans.data.source import Source, check_table, working_dtype
-from dkmeans.data.sources import is_in_memory, open_source
+from dkmeans.data.sources import frame_with_weights, is_in_memory, open_source
 from dkmeans.engine.memory import Shape
 from dkmeans.engine.passes import default_threads
 from dkmeans.engine.seeding import in_memory_rows
@@ -55,6 +55,8 @@ def check_input(estimator: Any, X: Any, sample_weight: Any = None, *, reset: boo
     """
     if not is_in_memory(X):
         source = open_source(X)
+        if hasattr(X, "to_dask_array") and hasattr(sample_weight, "to_dask_array"):
+            source, sample_weight = frame_with_weights(X, sample_weight, source)
         if reset:
             _set_features(estimator, source)
         else:

@@ -334,3 +334,22 @@ def test_lazy_labels_do_not_carry_all_offsets_in_every_task():
     tasks = dict(labels.__dask_graph__())
     sizes = sorted(len(pickle.dumps(task)) for task in tasks.values())
     assert sizes[len(sizes) // 2] < 2000
+
+
+def test_a_frame_and_weights_of_it_are_read_once_a_pass():
+    reads = []
+
+    def part(number):
+        reads.append(number)
+        random = np.random.default_rng(number)
+        return pd.DataFrame(random.random((50, 3)), columns=["a", "b", "w"]).astype("float32")
+
+    meta = pd.DataFrame(columns=["a", "b", "w"], dtype="float32")
+    frame = dd.from_map(part, range(4), meta=meta)
+    model = KMeans(2, random_state=0).fit(frame[["a", "b"]], sample_weight=frame["w"])
+    whole = pd.concat([part(number) for number in range(4)])
+    again = KMeans(2, random_state=0).fit(whole[["a", "b"]], sample_weight=whole["w"])
+    assert model.cluster_centers_.dtype == np.float32
+    np.testing.assert_array_equal(model.cluster_centers_, again.cluster_centers_)
+    assert list(model.feature_names_in_) == ["a", "b"]
+    assert len(reads) == 4 * model.history_.passes + 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import dask.array as da
@@ -109,6 +110,16 @@ def _open_dask(X: da.Array, names: tuple[str, ...] | None) -> Source:
     known = not any(np.isnan(X.chunks[0]))
     units = tuple(int(s) for s in X.chunks[0]) if known else None
     return Source("dask", where, units, X.shape[1], dtype, names, X)
+
+
+def frame_with_weights(X: Any, weights: Any, source: Source) -> tuple[Source, da.Array]:
+    """A dask DataFrame and a Series as two parts of one array, so that one read gives both.
+
+    Each lowered on its own, dask would read what they come from once for each.
+    """
+    together = X.assign(**{"sample weight": weights}).to_dask_array()
+    rows = together[:, :-1].astype(source.dtype)
+    return replace(source, rows=rows), together[:, -1]
 
 
 def _open_frame(X: Any, columns: Sequence[str] | None) -> Source:
