@@ -14,8 +14,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.report import Section, by_turns, spread
 from dkmeans.data.source import kernel_view
 from dkmeans.engine.lloyd import LloydStep
-from dkmeans.engine.seeding import survey_streams
-from dkmeans.engine.survey import SurveyStep
+from dkmeans.engine.survey import SurveyStep, survey_streams
 from dkmeans.engine.update import update
 
 SHAPES = ((3, 16), (3, 256), (8, 32), (16, 64), (64, 256), (128, 1024), (784, 10), (784, 256))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -27,12 +27,14 @@ from dkmeans.data.blocks import Blocks
 from dkmeans.data.source import Source, center_dtype, check_table
 from dkmeans.data.sources import is_in_memory, open_source
 from dkmeans.engine import exact, progress
-from dkmeans.engine.lloyd import Fit, Stop
+from dkmeans.engine.lloyd import Fit
 from dkmeans.engine.memory import Plan, Work, make_plan, memory_limit
 from dkmeans.engine.passes import Passes, map_lazily
 from dkmeans.engine.predict import CostStep, FillStep, Model
-from dkmeans.engine.restarts import Settings, best_of
+from dkmeans.engine.restarts import Settings, fit_together
 from dkmeans.engine.seeding import Seeding
+from dkmeans.engine.settle import Stop
+from dkmeans.engine.survey import sample_rows
 from dkmeans.errors import DataError, FormatError
 from dkmeans.inputs import Input, check_input
 from dkmeans.record.history import History, Iteration
@@ -55,18 +57,24 @@ class KMeans(
     ----------
     n_clusters : int, default=8
         Number of clusters and of centers.
-    init : {"k-means||", "k-means++", "random"}, array (n_clusters, n_features) or callable
-        How the first centers are chosen. "k-means||" takes ``init_rounds + 2`` passes,
-        "k-means++" one pass a center, "random" one pass. A callable is called with
-        ``(X, n_clusters, random_state=...)`` and returns centers.
+    init : {"auto", "k-means||", "k-means++", "random"}, array or callable, default="auto"
+        How the first centers are chosen. "auto" searches a sample in memory by greedy k-means++,
+        Lloyd's iterations and swaps of centers, and verifies what it finds in the pass that is the
+        first iteration as well. "k-means||" takes ``init_rounds + 2`` passes, "k-means++" one pass
+        a center, "random" one pass. An array has the shape (n_clusters, n_features). A callable is
+        called with ``(X, n_clusters, random_state=...)`` and returns centers.
     n_init : "auto" or int, default="auto"
-        Number of restarts, of which the one with the lowest inertia is kept. "auto" is 10 for
-        "random" and for a callable, else 1.
+        Number of restarts, of which the one with the lowest inertia is kept; all advance on the
+        same passes. "auto" is 10 for "random" and for a callable, else 1.
     max_iter : int, default=300
         Most iterations of one restart.
     tol : float, default=1e-4
         Stop when the squared shift of the centers is at most ``tol`` times the mean variance of
         the features. With 0, only strict convergence stops.
+    algorithm : {"auto", "lloyd", "elkan"}, default="auto"
+        "auto" keeps the rows that may change clusters in memory between passes, and takes several
+        iterations a pass; "lloyd" takes one. Centers and labels of each iteration are the same to
+        the bit. "elkan" is a name for "auto".
     random_state : int, RandomState or None, default=None
         Determines the draws, which depend on it and on global row numbers alone.
     oversampling_factor : float, default=2.0
@@ -118,10 +126,15 @@ class KMeans(
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_clusters": [Interval(Integral, 1, None, closed="left")],
-        "init": [StrOptions({"k-means||", "k-means++", "random"}), callable, "array-like"],
+        "init": [
+            StrOptions({"auto", "k-means||", "k-means++", "random"}),
+            callable,
+            "array-like",
+        ],
         "n_init": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "algorithm": [StrOptions({"auto", "lloyd", "elkan"})],
         "random_state": ["random_state"],
         "oversampling_factor": [Interval(Real, 0, None, closed="neither")],
         "init_rounds": [Interval(Integral, 1, None, closed="left")],
@@ -135,10 +148,11 @@ class KMeans(
         self,
         n_clusters: int = 8,
         *,
-        init: Any = "k-means||",
+        init: Any = "auto",
         n_init: int | str = "auto",
         max_iter: int = 300,
         tol: float = 1e-4,
+        algorithm: str = "auto",
         random_state: Any = None,
         oversampling_factor: float = 2.0,
         init_rounds: int = 5,
@@ -152,6 +166,7 @@ class KMeans(
         self.n_init = n_init
         self.max_iter = max_iter
         self.tol = tol
+        self.algorithm = algorithm
         self.random_state = random_state
         self.oversampling_factor = oversampling_factor
         self.init_rounds = init_rounds
@@ -202,31 +217,7 @@ class KMeans(
         MemoryLimitError
             If the plan does not fit, before any work.
         """
-        self._validate_params()
-        if self.n_init not in ("auto", self._n_init()):
-            warnings.warn(
-                "Explicit initial center position passed: performing only one init in"
-                f" {type(self).__name__} instead of n_init={self.n_init}.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        given = check_input(self, X, sample_weight, reset=True)
-        plan = self._plan(given)
-        passes = Passes(plan.threads)
-        source = given.blocks(plan.block_rows)
-        blocks = passes.load(source) if plan.residency == "memory" else source
-        settings = Settings(
-            self._seeding(),
-            Stop(self.max_iter, self.tol),
-            None if isinstance(self.init, str) else self._given_centers(X),
-            self._seeds(),
-            self.nan_policy,
-            getattr(self, "feature_names_in_", None),
-            want_labels=not isinstance(given.X, Source),
-        )
-        history = History()
-        fit, history.best_run, blocks = best_of(passes, blocks, settings, self._recorder(history))
-        self._finish(fit, history, source.with_sizes(blocks.sizes or ()))
+        fit_models([self], X, sample_weight)
         return self
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
@@ -290,7 +281,7 @@ class KMeans(
         try:
             params, centers = dict(saved.values["params"]), saved.arrays["cluster_centers"]
             if params["init"] is None:
-                params["init"] = saved.arrays.get("init", "k-means||")
+                params["init"] = saved.arrays.get("init", "auto")
             model = cls(**params)
             model._set(
                 centers,
@@ -339,21 +330,42 @@ class KMeans(
         init = self.init if isinstance(self.init, str) else ""
         return Seeding(init, self.n_clusters, self.oversampling_factor, self.init_rounds)
 
+    def _work(self, given: Input) -> Work:
+        """Sizes of a fit."""
+        seeding, runs = self._seeding(), self._n_init()
+        seeding_passes = 1 + seeding.passes
+        shape, k = given.shape, self.n_clusters
+        sample = sample_rows(shape.n_rows, shape.n_features, k) if seeding.init == "auto" else 0
+        return Work(
+            k,
+            shape.n_features,
+            seeding.candidates,
+            seeding_passes=seeding_passes,
+            max_passes=seeding_passes + self.max_iter + 1,
+            sample_rows=sample,
+            runs=runs,
+            keeps=self.algorithm != "lloyd",
+        )
+
     def _plan(self, given: Input, *, once: bool = False) -> Plan:
         """How a fit runs, or one pass (once) that assigns rows and keeps none."""
-        seeding, runs = self._seeding(), self._n_init()
-        seeding_passes = 1 + runs * seeding.passes
-        work = Work(
-            self.n_clusters,
-            given.shape.n_features,
-            self.n_clusters if once else seeding.candidates,
-            seeding_passes=0 if once else seeding_passes,
-            max_passes=1 if once else seeding_passes + runs * (self.max_iter + 1),
+        k, d = self.n_clusters, given.shape.n_features
+        work = Work(k, d, k, seeding_passes=0, max_passes=1) if once else self._work(given)
+        return plan_of(given, work, "stream" if once else self.residency, self.memory_limit)
+
+    def _settings(self, X: Any, history: History, *, kept_rows: int, want_labels: bool) -> Settings:
+        """What the parameters ask of a fit of X."""
+        return Settings(
+            self._seeding(),
+            Stop(self.max_iter, self.tol),
+            None if isinstance(self.init, str) else self._given_centers(X),
+            self._seeds(),
+            self.nan_policy,
+            getattr(self, "feature_names_in_", None),
+            want_labels,
+            0 if self.algorithm == "lloyd" else kept_rows,
+            self._recorder(history),
         )
-        residency = "stream" if once else self.residency
-        plan = make_plan(given.shape, work, residency, memory_limit(self.memory_limit))
-        sizes = given.X.sizes(plan.block_rows) if isinstance(given.X, Source) else None
-        return plan if sizes is None else replace(plan, n_blocks=len(sizes))
 
     def _given_centers(self, X: Any) -> Callable[[int], Any]:
         """Initial centers for a seed: the array, or what the callable gives."""
@@ -364,6 +376,15 @@ class KMeans(
             return self.init(X, self.n_clusters, random_state=np.random.RandomState(seed))
 
         return given
+
+    def _warn_of_n_init(self) -> None:
+        if self.n_init not in ("auto", self._n_init()):
+            warnings.warn(
+                "Explicit initial center position passed: performing only one init in"
+                f" {type(self).__name__} instead of n_init={self.n_init}.",
+                RuntimeWarning,
+                stacklevel=4,
+            )
 
     def _n_init(self) -> int:
         blind = callable(self.init) or (isinstance(self.init, str) and self.init == "random")
@@ -410,7 +431,7 @@ class KMeans(
                 f"Number of distinct clusters ({distinct}) found smaller than n_clusters"
                 f" ({self.n_clusters}). Possibly due to duplicate points in X.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _set(
@@ -443,6 +464,38 @@ class KMeans(
         out = np.empty(shape, dtype)
         Passes().run(given.blocks(None), FillStep(self._model(), what, out), what)
         return out
+
+
+def plan_of(given: Input, work: Work, residency: str, limit: Any) -> Plan:
+    """How this work on this input runs."""
+    plan = make_plan(given.shape, work, residency, memory_limit(limit))
+    sizes = given.X.sizes(plan.block_rows) if isinstance(given.X, Source) else None
+    return plan if sizes is None else replace(plan, n_blocks=len(sizes))
+
+
+def fit_models(models: Sequence[KMeans], X: Any, sample_weight: Any) -> None:
+    """Fit models that differ in ``n_clusters`` alone, on the same passes over X."""
+    for model in models:
+        model._validate_params()
+        model._warn_of_n_init()
+        given = check_input(model, X, sample_weight, reset=True)
+    first = models[0]
+    work = Work.together([model._work(given) for model in models])
+    plan = plan_of(given, work, first.residency, first.memory_limit)
+    passes = Passes(plan.threads)
+    source = given.blocks(plan.block_rows)
+    blocks = passes.load(source) if plan.residency == "memory" else source
+    histories = [History() for _ in models]
+    kept, want_labels = plan.kept_rows // len(models), not isinstance(given.X, Source)
+    settings = [
+        model._settings(X, history, kept_rows=kept, want_labels=want_labels)
+        for model, history in zip(models, histories, strict=True)
+    ]
+    fits, blocks = fit_together(passes, blocks, settings)
+    source = source.with_sizes(blocks.sizes or ())
+    for model, history, (fit, best_run) in zip(models, histories, fits, strict=True):
+        history.best_run = best_run
+        model._finish(fit, history, source)
 
 
 def k_means(

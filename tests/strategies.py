@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from dkmeans.data.blocks import Blocks
 from dkmeans.engine.lloyd import LloydStep
 from dkmeans.engine.passes import Passes
-from dkmeans.engine.seeding import survey_streams
-from dkmeans.engine.survey import SurveyStep
+from dkmeans.engine.survey import SurveyStep, survey_streams
 
 KINDS = ("normal", "lattice", "duplicates", "constant column", "far offset", "tiny", "large")
 FLOATS = ("float32", "float64")

@@ -130,7 +130,8 @@ def test_a_slice_is_a_history(fitted):
 def test_sizes_add_up_to_the_rows(fitted):
     lloyd = [i for i in fitted.history_ if i.phase == "lloyd"]
     assert {sum(i.sizes) for i in lloyd} == {300}
-    assert {i.rows_assigned for i in lloyd} == {300}
+    assert lloyd[0].rows_assigned == 300
+    assert all(i.rows_assigned <= 300 for i in lloyd)
 
 
 def test_many_large_centers_are_thinned_out_but_the_first_and_last_stay(monkeypatch):

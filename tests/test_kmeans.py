@@ -126,6 +126,7 @@ def test_clone_and_parameters(model):
         "n_init",
         "max_iter",
         "tol",
+        "algorithm",
         "random_state",
         "oversampling_factor",
         "init_rounds",

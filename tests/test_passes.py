@@ -162,7 +162,7 @@ def counted(request, X, tmp_path, monkeypatch):
 def test_every_pass_reads_every_piece_once(counted, X, init):
     given, reads = counted
     model = KMeans(4, init=X[:4] if init == "array" else init, n_init=1, random_state=0)
-    model.set_params(residency="stream").fit(given)
+    model.set_params(residency="stream", algorithm="lloyd").fit(given)
     assert reads.each() == model.history_.passes
     assert model.history_.bytes_read == model.history_.passes * X.nbytes
     lloyd = [i for i in model.history_ if i.phase == "lloyd"]
@@ -191,7 +191,7 @@ def test_data_kept_in_memory_are_read_once_in_all(counted, X):
     model = KMeans(4, random_state=0, n_init=2, residency="memory").fit(given)
     assert reads.each() == 1
     assert model.history_.bytes_read == X.nbytes
-    assert model.history_.passes > 8
+    assert model.history_.passes >= 2
 
 
 def test_restarts_share_the_survey(counted, X):

@@ -12,14 +12,20 @@ from strategies import chunkings, in_memory, lazy, surveyed, tables, weights_for
 
 from dkmeans import KMeans
 from dkmeans.engine import seeding
-from dkmeans.engine.seeding import Seeding, seed_centers, survey_streams
+from dkmeans.engine.journal import Journal
+from dkmeans.engine.lloyd import Run
+from dkmeans.engine.programs import run_together
+from dkmeans.engine.seeding import Seeding, seed_centers
+from dkmeans.engine.settle import Stop
+from dkmeans.engine.survey import survey_streams
 
 
 def seeded(blocks, init, k, seed, *, oversampling=2.0, rounds=5, record=lambda _: None):
     """The initial centers, as a fit with this seed would draw them."""
     passes, survey = surveyed(blocks, seed, k)
     how = Seeding(init, k, oversampling, rounds)
-    return seed_centers(passes, blocks, survey, how, seed, 0, record)
+    run = Run(blocks, survey, Stop(300, 0.0), Journal(passes, record))
+    return run_together(passes, blocks, [seed_centers(run, how, seed)])[0]
 
 
 @pytest.fixture
@@ -151,7 +157,7 @@ def test_fewer_distinct_rows_than_clusters():
 
 def test_the_rounds_are_recorded_with_the_cost_before_them():
     X, _ = make_blobs(400, 2, centers=6, random_state=3)
-    model = KMeans(6, random_state=0, init_rounds=3).fit(X)
+    model = KMeans(6, init="k-means||", random_state=0, init_rounds=3).fit(X)
     survey, *rest = [i for i in model.history_ if i.phase in ("survey", "init")]
     assert (survey.phase, survey.passes) == ("survey", 1)
     assert [(i.step, i.passes) for i in rest] == [(1, 1), (2, 1), (3, 1), (4, 1)]

@@ -1,10 +1,9 @@
-"""Lloyd's iterations, one pass each, to strict convergence, the tolerance, or ``max_iter``."""
+"""Lloyd's iterations, to strict convergence, the tolerance, or ``max_iter``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -12,23 +11,35 @@ from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.data.blocks import Blocks
 from dkmeans.data.source import center_dtype
 from dkmeans.engine import exact
-from dkmeans.engine.grid import Grid, levels_of, sums_to_floats
-from dkmeans.engine.partial import Partial, bad_value, rows_of
-from dkmeans.engine.passes import Passes
+from dkmeans.engine.grid import Grid, levels_of
+from dkmeans.engine.journal import Journal
+from dkmeans.engine.kept import Choice, Chunk, Kept, cuts_for, keep, no_choice
+from dkmeans.engine.partial import Drawn, Partial, bad_value, rows_of
+from dkmeans.engine.programs import Ask, Program
+from dkmeans.engine.settle import Course, Rules, Settled, Stop, settle
 from dkmeans.engine.survey import Survey
-from dkmeans.engine.update import masses_of, update
-from dkmeans.record.history import Iteration
 
 MAX_RELOCATED = 64  # empty clusters that one iteration can move; any others wait for the next
 
 
 @dataclass(frozen=True)
 class LloydStep:
-    """Assign the rows of a block to their nearest centers (k, d) and sum them."""
+    """Assign the rows of a block to their nearest centers (k, d) and sum them.
+
+    Parameters
+    ----------
+    want_labels : whether the part holds the labels of the rows.
+    measure : whether it holds the inertia and the farthest rows.
+    choice : which rows it keeps for the iterations that follow; None for none.
+    draw : stream and number of rows to draw by their share of the inertia, if any.
+    """
 
     centers: Floats
     grid: Grid
     want_labels: bool = False
+    measure: bool = True
+    choice: Choice | None = None
+    draw: tuple[np.uint64, int] | None = None
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Partial:
         from dkmeans.engine import kernels, sum_kernels
@@ -36,13 +47,27 @@ class LloydStep:
         k, d = self.centers.shape
         bits = np.zeros((k, len(self.grid.rows), d), np.int64)
         masses = np.zeros((k, len(self.grid.weights)), np.int64)
-        counts, inertia = np.zeros(k, np.int64), exact.zeros()
+        counts, inertia, reach = np.zeros(k, np.int64), exact.zeros(), np.zeros(k)
         most = min(k, MAX_RELOCATED)
         keys, rows = np.empty(most), np.empty(most, np.int64)
-        labels = np.empty(len(X) if self.want_labels else 0, np.int32)
+        labels = np.empty(len(X) if self._labelled else 0, np.int32)
+        margins = np.empty(0 if self.choice is None else len(X), np.float32)
         scorer = kernels.prepare(self.centers)
         size, bad = sum_kernels.lloyd(
-            X, weights, scorer, self.grid, bits, masses, counts, inertia, keys, rows, labels
+            X,
+            weights,
+            scorer,
+            self.grid,
+            bits,
+            masses,
+            counts,
+            inertia,
+            keys,
+            rows,
+            labels,
+            margins,
+            reach,
+            self.measure,
         )
         return Partial(
             levels_of(bits, counts, self.grid),
@@ -52,8 +77,46 @@ class LloydStep:
             rows_of(X, weights, offset, keys[:size], rows[:size]),
             most,
             None if bad < 0 else bad_value(X, offset, bad),
+            self.measure,
             (labels,) if self.want_labels else (),
+            self._kept(Chunk(X, weights, labels, margins), reach),
+            self._drawn(X, weights, offset, labels),
         )
+
+    @property
+    def _labelled(self) -> bool:
+        return self.want_labels or self.choice is not None or self.draw is not None
+
+    def _kept(self, chunk: Chunk, reach: Floats) -> Kept | None:
+        return None if self.choice is None else keep(chunk, reach, self.choice)
+
+    def _drawn(self, X: AnyArray, weights: Floats, offset: int, labels: Ints) -> Drawn | None:
+        from dkmeans.engine import seeding_kernels
+
+        if self.draw is None:
+            return None
+        stream, most = self.draw
+        keys, rows = np.empty(most), np.empty(most, np.int64)
+        size = seeding_kernels.draw_by_cost(
+            X, weights, self.centers, labels, offset, stream, keys, rows
+        )
+        return Drawn(rows_of(X, weights, offset, keys[:size], rows[:size]), most)
+
+
+@dataclass(frozen=True)
+class RunStep:
+    """A pass of a run: the assignment of all rows, then what can be settled without another."""
+
+    assign: LloydStep
+    course: Course
+    rules: Rules
+
+    def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Partial:
+        return self.assign(X, weights, offset, block)
+
+    def finish(self, whole: Partial, threads: int) -> Settled:
+        """Iterate on the rows that were kept."""
+        return settle(whole, self.course, self.rules, threads)
 
 
 @dataclass(frozen=True)
@@ -78,95 +141,105 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Stop:
-    """When to stop: scikit-learn's ``max_iter``, and ``tol`` relative to the mean variance."""
+class Run:
+    """One run of Lloyd's over some blocks.
 
-    max_iter: int
-    tol: float
+    Parameters
+    ----------
+    number : which restart it is.
+    kept_rows : rows that may be kept between passes; 0 for plain Lloyd's, a pass an iteration.
+        Blocks in memory need not be copied, and are all kept if this is not 0.
+    """
+
+    blocks: Blocks
+    survey: Survey
+    stop: Stop
+    journal: Journal
+    number: int = 0
+    want_labels: bool = False
+    kept_rows: int = 0
+
+    @property
+    def rules(self) -> Rules:
+        """What is fixed for the whole run."""
+        dtype = center_dtype(self.blocks.dtype)
+        return Rules(self.survey.grid, dtype, self.blocks.weights is not None, self.stop)
+
+    def begin(self, centers: Floats) -> Course:
+        """The course that sets out from ``centers`` (k, d), rounded to the type of the centers."""
+        return Course(centers.astype(center_dtype(self.blocks.dtype)).astype(np.float64))
+
+    def step(
+        self,
+        course: Course,
+        spread: Ints | None = None,
+        draw: tuple[np.uint64, int] | None = None,
+    ) -> RunStep:
+        """The next pass; ``spread`` tells how margins were distributed in one before it."""
+        choice = self._choice(course, spread)
+        labels = self.want_labels and choice is None
+        assign = LloydStep(course.centers, self.survey.grid, labels, course.measure, choice, draw)
+        return RunStep(assign, course, self.rules)
+
+    def _choice(self, course: Course, spread: Ints | None) -> Choice | None:
+        k, unit = len(course.centers), self.survey.span
+        if self.kept_rows == 0:
+            return None
+        if self.blocks.in_memory:
+            return Choice(None, 1.0, np.full(k, np.inf), unit)
+        cuts = None
+        if spread is not None and course.drops is not None and not course.reason:
+            cuts = cuts_for(spread, unit, course.drops, self.kept_rows)
+        if cuts is None:
+            return no_choice(k, unit)
+        share = 2 * self.kept_rows / max(1, self.survey.n_rows)
+        return Choice(self.kept_rows, min(1.0, share), cuts, unit)
+
+    def enter(self, settled: Settled) -> None:
+        """Record the iterations, the first one with the cost of the pass."""
+        dtype = center_dtype(self.blocks.dtype)
+        step = settled.course.n_iter - sum(t.phase == "lloyd" for t in settled.taken)
+        later = sum(t.seconds for t in settled.taken[1:])
+        for at, taken in enumerate(settled.taken):
+            step = 1 if taken.phase == "final" else step + 1
+            self.journal.note(
+                taken.phase,
+                self.number,
+                step,
+                centers=taken.centers.astype(dtype),
+                inertia=taken.inertia,
+                shift=taken.shift,
+                sizes=tuple(int(c) for c in taken.counts),
+                more_seconds=taken.seconds if at else -later,
+                more_rows=taken.rows,
+            )
 
 
-def lloyd(
-    passes: Passes,
-    blocks: Blocks,
-    survey: Survey,
-    centers: Floats,
-    stop: Stop,
-    record: Callable[[Iteration], None],
-    *,
-    run: int = 0,
-    want_labels: bool = False,
-) -> Fit:
-    """Iterate from ``centers`` (k, d); each iteration is one pass.
+def lloyd(run: Run, start: Floats | Settled) -> Program[Fit]:
+    """Iterate from centers (k, d), or from where a pass over them has already led.
 
     The sums are exact, so centers that do not move at all are the sign that no label changed:
     this is scikit-learn's strict convergence, found without keeping labels.
     """
-    dtype = center_dtype(blocks.dtype)
-    centers = centers.astype(dtype).astype(np.float64)
-    allowed, grid, weighted = np.nan, survey.grid, blocks.weights is not None
-    reason, n_iter = "max_iter", 0
-    for n_iter in range(1, stop.max_iter + 1):
-        partial = passes.run(blocks, LloydStep(centers, grid, want_labels), "lloyd")
-        found = update(partial, grid, centers, dtype, weighted)
-        inertia = exact.to_float(partial.inertia)
-        shift = float(np.sqrt(found.sq_shift))
-        record(_iteration("lloyd", run, n_iter, passes, centers, inertia, shift, partial, dtype))
-        if n_iter == 1:
-            allowed = stop.tol * _mean_variance(partial, grid, centers, inertia, weighted)
-        if found.sq_shift == 0:
-            return Fit(centers, inertia, partial.counts, n_iter, "converged", _labels(partial))
-        centers = found.centers
-        if found.sq_shift <= allowed:
-            reason = "tol"
-            break
-    partial = passes.run(blocks, LloydStep(centers, grid, want_labels), "final")
-    inertia = exact.to_float(partial.inertia)
-    record(_iteration("final", run, 1, passes, centers, inertia, 0.0, partial, dtype))
-    return Fit(centers, inertia, partial.counts, n_iter, reason, _labels(partial))
-
-
-def _labels(partial: Partial) -> Ints | None:
-    return np.concatenate(partial.labels) if partial.labels else None
-
-
-def _iteration(
-    phase: str,
-    run: int,
-    step: int,
-    passes: Passes,
-    centers: Floats,
-    inertia: float,
-    shift: float,
-    partial: Partial,
-    dtype: np.dtype[Any],
-) -> Iteration:
-    spent = passes.lap()
-    return Iteration(
-        phase,
-        run,
-        step,
-        centers.astype(dtype),
-        inertia,
-        shift,
-        tuple(int(c) for c in partial.counts),
-        spent.seconds,
-        spent.passes,
-        spent.bytes_read,
-        spent.rows,
+    if isinstance(start, Settled):
+        settled = start
+    else:
+        settled = yield Ask("lloyd", run.step(run.begin(start)))
+    run.enter(settled)
+    while not settled.done:
+        name = "final" if settled.course.reason else "lloyd"
+        settled = yield Ask(name, run.step(settled.course, settled.spread))
+        run.enter(settled)
+    last, course = settled.taken[-1], settled.course
+    return Fit(
+        course.centers,
+        last.inertia,
+        settled.counts,
+        course.n_iter,
+        course.reason,
+        _labels(settled.labels) if run.want_labels else None,
     )
 
 
-def _mean_variance(
-    partial: Partial, grid: Grid, centers: Floats, inertia: float, weighted: bool
-) -> float:
-    """Mean variance of the features, from the sums of any one assignment.
-
-    With rows ``v`` and centers ``c`` relative to the origin of the grid,
-    ``sum |v|^2 = inertia + 2 sum_j c_j.S_j - sum_j m_j |c_j|^2`` for the sums S and masses m.
-    """
-    mass = masses_of(partial.counts, partial.masses, grid, weighted)
-    moved, sums = centers - grid.origin, sums_to_floats(partial.sums, grid)
-    total = float(mass.sum())
-    squares = inertia + 2 * float(np.sum(moved * sums)) - float(np.sum(mass @ (moved * moved)))
-    mean = sums.sum(axis=0) / total
-    return max(0.0, squares / total - float(np.dot(mean, mean))) / len(mean)
+def _labels(blocks: Sequence[Ints]) -> Ints:
+    return np.concatenate(blocks)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dask.utils import format_bytes, parse_bytes
@@ -18,6 +19,10 @@ FIXED_BYTES = 280 * 2**20  # compiler, compiled code and readers; half of it onc
 DASK_FACTOR = 3  # blocks of a dask array that are alive while one is made, at a guess
 BLOCKS_PER_THREAD = 4  # so that threads end a pass together
 LEAST_ROWS = 2**16  # of a piece of a chunk
+SAMPLE_COPIES = 4  # of the sample while it is searched
+KEPT_COPIES = 3  # of rows kept, while those of many blocks are put together
+KEPT_BYTES = 12  # label, margin and bound of a row kept
+KEPT_SHARE = 0.25  # of all rows that are kept at most
 MARGIN = 0.8  # share of the memory at hand that is taken where no limit is given
 
 
@@ -71,6 +76,7 @@ class Plan:
     projected_bytes : expected peak above what the process uses before the fit.
     limit_bytes : the limit that this was held against.
     seeding_passes, max_passes : passes before Lloyd's, and the most there can be in all.
+    kept_rows : rows that are kept in memory between passes, because they may change clusters.
     """
 
     n_rows: int | None
@@ -85,6 +91,7 @@ class Plan:
     limit_bytes: int
     seeding_passes: int
     max_passes: int
+    kept_rows: int = 0
 
     def lines(self) -> list[tuple[str, str]]:
         """Names and values, for people."""
@@ -103,10 +110,12 @@ class Plan:
             ("blocks", f"{self.n_blocks:,} of {count(self.block_rows)} rows"),
             ("bytes a pass", size(self.pass_bytes)),
             ("residency", f"{self.residency}: {kept}"),
+            *([("rows kept between passes", count(self.kept_rows))] if self.kept_rows else []),
             ("threads", str(self.threads)),
             (
                 "passes",
-                f"{self.seeding_passes} to seed, 1 an iteration, {self.max_passes:,} at most",
+                f"{self.seeding_passes} to seed, then at most 1 an iteration,"
+                f" {self.max_passes:,} at most",
             ),
             ("projected peak", size(self.projected_bytes)),
             ("memory limit", format_bytes(self.limit_bytes)),
@@ -159,6 +168,9 @@ class Work:
     ----------
     candidates : centers that seeding holds at most.
     seeding_passes, max_passes : passes before Lloyd's, and the most there can be in all.
+    sample_rows : rows that are searched for centers in memory.
+    runs : restarts, which advance on the same passes.
+    keeps : whether rows are kept between passes.
     """
 
     n_clusters: int
@@ -166,6 +178,19 @@ class Work:
     candidates: int
     seeding_passes: int
     max_passes: int
+    sample_rows: int = 0
+    runs: int = 1
+    keeps: bool = False
+
+    @staticmethod
+    def together(several: Sequence[Work]) -> Work:
+        """Of fits that share their passes."""
+        most = max(several, key=lambda work: work.n_clusters)
+        return replace(
+            most,
+            max_passes=max(work.max_passes for work in several),
+            runs=sum(work.runs for work in several),
+        )
 
 
 def projected(work: Work, threads: int, processes: int, blocks_bytes: int) -> int:
@@ -176,8 +201,9 @@ def projected(work: Work, threads: int, processes: int, blocks_bytes: int) -> in
     blocks_bytes : of rows held, and of those at work with what it takes to read them.
     """
     part = 16 * work.n_clusters * work.n_features + 8 * MAX_RELOCATED * work.n_features
-    at_work = 2 * part + 24 * work.candidates * work.n_features
-    return processes * FIXED_BYTES + threads * at_work + 2 * FAN_IN * part + blocks_bytes
+    at_work = work.runs * (2 * part + 24 * work.candidates * work.n_features)
+    combined = 2 * FAN_IN * work.runs * part
+    return processes * FIXED_BYTES + threads * at_work + combined + blocks_bytes
 
 
 def make_plan(shape: Shape, work: Work, residency: str, limit: int) -> Plan:
@@ -197,13 +223,15 @@ def make_plan(shape: Shape, work: Work, residency: str, limit: int) -> Plan:
         residency, held = "memory", 0
     else:
         reading = at_hand * shape.reading_bytes(unit_bytes)
-        whole = projected(work, at_hand, processes, all_bytes + reading)
+        sample = SAMPLE_COPIES * work.sample_rows * shape.row_bytes
+        whole = projected(work, at_hand, processes, all_bytes + sample + reading)
         if residency == "auto":
             residency = "memory" if whole <= limit and shape.n_rows is not None else "stream"
         elif residency == "memory" and whole > limit:
             cure = "residency='stream' reads from storage in every pass"
             raise MemoryLimitError(_refusal(whole, limit, cure))
         held = all_bytes if residency == "memory" else 0
+    held += SAMPLE_COPIES * work.sample_rows * shape.row_bytes
     threads = (
         at_hand if client is not None else _threads_that_fit(shape, work, held, limit, at_hand)
     )
@@ -211,6 +239,8 @@ def make_plan(shape: Shape, work: Work, residency: str, limit: int) -> Plan:
     if room < shape.reading_bytes(unit_bytes):
         need = projected(work, threads, processes, held + threads * shape.reading_bytes(unit_bytes))
         raise MemoryLimitError(_refusal(need, limit, _cure(shape, client is not None, room)))
+    if work.keeps and residency == "stream":
+        room = max(room // 2, shape.reading_bytes(unit_bytes))  # the rest is for rows kept
     rows = None if shape.n_rows is None else _block_rows(shape, room, threads)
     block_bytes = min(rows or shape.unit_rows or 0, shape.n_rows or 0) * shape.row_bytes
     peak = projected(work, threads, processes, held + threads * shape.reading_bytes(block_bytes))
@@ -227,7 +257,18 @@ def make_plan(shape: Shape, work: Work, residency: str, limit: int) -> Plan:
         limit,
         work.seeding_passes,
         work.max_passes,
+        _kept_rows(shape, work, residency, (limit - peak) // processes),
     )
+
+
+def _kept_rows(shape: Shape, work: Work, residency: str, room: int) -> int:
+    """Rows for which there is room between passes; all of those that are in memory anyway."""
+    if not work.keeps or shape.n_rows == 0:
+        return 0
+    if residency == "memory":
+        return shape.n_rows or 0
+    fits = max(0, room) // (KEPT_COPIES * (shape.row_bytes + KEPT_BYTES))
+    return fits if shape.n_rows is None else min(fits, int(KEPT_SHARE * shape.n_rows))
 
 
 def _threads_that_fit(shape: Shape, work: Work, held: int, limit: int, at_hand: int) -> int:

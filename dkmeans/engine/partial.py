@@ -13,6 +13,7 @@ import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.engine import exact
+from dkmeans.engine.kept import Kept
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,20 @@ def merge_rows(parts: Sequence[Rows], most: int) -> Rows:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """The ``most`` rows with the smallest keys."""
+
+    rows: Rows
+    most: int
+
+    @staticmethod
+    def combine(parts: Sequence[Drawn]) -> Drawn:
+        """Keep the smallest keys."""
+        most = parts[0].most
+        return Drawn(merge_rows([p.rows for p in parts], most), most)
+
+
+@dataclass(frozen=True)
 class BadValue:
     """The first value that is not finite: global row, column and what it is."""
 
@@ -90,7 +105,10 @@ class Partial:
     inertia : exact sum of weight * squared distance.
     far : the ``most`` rows farthest from their centers; keys are minus the squared distance.
     bad : the first row that is not finite, if any.
-    labels : (rows,) int32 of one block, where they were asked for.
+    measured : whether ``inertia`` and ``far`` were asked for; else they are empty.
+    labels : (rows,) int32 of each block, where they were asked for.
+    kept : rows kept for the iterations that follow, where they were asked for.
+    drawn : rows drawn by their share of the inertia, where they were asked for.
     """
 
     sums: Ints
@@ -100,7 +118,10 @@ class Partial:
     far: Rows
     most: int
     bad: BadValue | None
+    measured: bool = True
     labels: tuple[Ints, ...] = ()
+    kept: Kept | None = None
+    drawn: Drawn | None = None
 
     @staticmethod
     def combine(parts: Sequence[Partial]) -> Partial:
@@ -122,7 +143,10 @@ class Partial:
             merge_rows([p.far for p in parts], first.most),
             first.most,
             first_bad([p.bad for p in parts]),
+            first.measured,
             tuple(label for p in parts for label in p.labels),
+            None if first.kept is None else Kept.combine([p.kept for p in parts if p.kept]),
+            None if first.drawn is None else Drawn.combine([p.drawn for p in parts if p.drawn]),
         )
 
 

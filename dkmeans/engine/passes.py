@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 import dask
@@ -48,6 +49,14 @@ class Step(Protocol[P_co]):
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> P_co:
         """Return the part of rows ``offset`` and following."""
+
+
+def finished(step: Any, whole: Any, threads: int) -> Any:
+    """What becomes of the combined part: ``step.finish(whole, threads)`` where a step has one.
+
+    On a cluster this happens where the part is, on a worker, and only the result is sent on.
+    """
+    return step.finish(whole, threads) if hasattr(step, "finish") else whole
 
 
 @dataclass(frozen=True)
@@ -232,7 +241,8 @@ class Passes:
             self.total.bytes_read + (0 if blocks.resident else outcome.read_bytes),
             self.total.rows + outcome.rows,
         )
-        return cast(P, outcome.part)
+        on_worker = self.client is not None and not blocks.in_memory
+        return cast(P, outcome.part if on_worker else finished(step, outcome.part, self.threads))
 
     def load(self, blocks: Blocks) -> Blocks:
         """Read the blocks once into memory, of this process or of the cluster."""
@@ -352,12 +362,21 @@ def _combine(boxes: Any, axis: Any = None, keepdims: Any = None) -> AnyArray:
     return _box(_Outcome.combine([box[0, 0] for box in flat]))
 
 
+def _finish(boxes: Any, axis: Any = None, keepdims: Any = None, *, step: Any) -> AnyArray:
+    """The last task of a pass on a cluster."""
+    from distributed import get_worker
+
+    outcome = _combine(boxes)[0, 0]
+    part = finished(step, outcome.part, get_worker().state.nthreads)
+    return _box(replace(outcome, part=part))
+
+
 def _same(box: AnyArray, axis: Any = None, keepdims: Any = None) -> AnyArray:
     return box
 
 
 def _tree(blocks: Blocks, job: _Job) -> da.Array:
-    """The pass as a dask array of one element, the outcome."""
+    """The pass as a dask array of one element, the outcome; on a cluster, it is finished there."""
     arrays = [] if blocks.weights is None else [blocks.weights]
     options: dict[str, Any] = {"job": dask.delayed(job, pure=False, traverse=False)}
     function: Any = _map_read
@@ -373,7 +392,7 @@ def _tree(blocks: Blocks, job: _Job) -> da.Array:
         boxes,
         chunk=_same,
         combine=_combine,
-        aggregate=_combine,
+        aggregate=_combine if current_client() is None else partial(_finish, step=job.step),
         axis=(0, 1),
         keepdims=True,
         concatenate=False,

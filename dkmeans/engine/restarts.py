@@ -1,4 +1,4 @@
-"""A whole fit: the survey, then seeding and Lloyd for each restart, the best one kept."""
+"""Whole fits: the survey, then the restarts of each, all sharing their passes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,22 @@ import numpy as np
 
 from dkmeans._typing import Floats
 from dkmeans.data.blocks import Blocks
-from dkmeans.engine.lloyd import Fit, Stop, lloyd
+from dkmeans.engine.auto import auto
+from dkmeans.engine.journal import Journal
+from dkmeans.engine.lloyd import Fit, Run, lloyd
 from dkmeans.engine.passes import Passes
-from dkmeans.engine.seeding import Seeding, seed_centers, survey_streams
-from dkmeans.engine.survey import Survey, SurveyStep, check_survey
+from dkmeans.engine.programs import Program, run_together
+from dkmeans.engine.seeding import Seeding, seed_centers
+from dkmeans.engine.settle import Stop
+from dkmeans.engine.survey import (
+    SampleSpec,
+    Survey,
+    SurveyStep,
+    check_survey,
+    sample_rows,
+    sample_spec,
+    survey_streams,
+)
 from dkmeans.errors import DataError
 from dkmeans.record.history import Iteration
 
@@ -27,6 +39,8 @@ class Settings:
     given : initial centers (k, d) for a seed, in place of seeding; None to seed.
     seeds : one for each restart.
     names : of the features, for messages.
+    kept_rows : rows that all restarts may keep in memory between passes; 0 for plain Lloyd's.
+    record : receives the steps.
     """
 
     seeding: Seeding
@@ -36,52 +50,82 @@ class Settings:
     nan_policy: str
     names: Sequence[str] | None
     want_labels: bool
+    kept_rows: int
+    record: Callable[[Iteration], None]
 
 
-def best_of(
-    passes: Passes, blocks: Blocks, settings: Settings, record: Callable[[Iteration], None]
-) -> tuple[Fit, int, Blocks]:
-    """The best restart, its number, and the blocks with their sizes, which the survey tells."""
-    k = settings.seeding.n_clusters
-    survey = passes.run(blocks, SurveyStep(survey_streams(settings.seeds), k), "survey")
-    check_survey(survey, k, settings.nan_policy, settings.names)
-    spent = passes.lap()
-    record(
-        Iteration("survey", seconds=spent.seconds, passes=spent.passes, bytes_read=spent.bytes_read)
-    )
+def fit_together(
+    passes: Passes, blocks: Blocks, fits: Sequence[Settings]
+) -> tuple[list[tuple[Fit, int]], Blocks]:
+    """For each fit its best restart and the number of that; the blocks with their sizes.
+
+    All restarts of all fits advance on the same passes.
+    """
+    most = max(s.seeding.n_clusters for s in fits)
+    survey = _survey(passes, blocks, fits, most)
+    for settings in fits:
+        check_survey(survey, settings.seeding.n_clusters, settings.nan_policy, settings.names)
+    for settings in fits[:1]:
+        Journal(passes, settings.record).note("survey")
     blocks = blocks.with_sizes([size for _, size in sorted(survey.sizes.items())])
-    best: tuple[Fit, int] | None = None
-    for run, seed in enumerate(settings.seeds):
-        start = _start(passes, blocks, survey, settings, seed, run, record)
-        want_labels = settings.want_labels
-        fit = lloyd(
-            passes, blocks, survey, start, settings.stop, record, run=run, want_labels=want_labels
-        )
-        if best is None or fit.inertia < best[0].inertia:
-            best = fit, run
-    assert best is not None
-    return *best, blocks
+    programs = [
+        _restart(passes, blocks, survey, settings, number)
+        for settings in fits
+        for number in range(len(settings.seeds))
+    ]
+    results = iter(run_together(passes, blocks, programs))
+    best = []
+    for settings in fits:
+        found = [next(results) for _ in settings.seeds]
+        number = int(np.argmin([fit.inertia for fit in found]))
+        best.append((found[number], number))
+    return best, blocks
 
 
-def _start(
-    passes: Passes,
-    blocks: Blocks,
-    survey: Survey,
-    settings: Settings,
-    seed: int,
-    run: int,
-    record: Callable[[Iteration], None],
-) -> Floats:
-    """Centers from which a restart sets out, (k, d) float64."""
+def _survey(passes: Passes, blocks: Blocks, fits: Sequence[Settings], most: int) -> Survey:
+    seeds = tuple(dict.fromkeys(seed for settings in fits for seed in settings.seeds))
+    wanted = None
+    if any(s.seeding.init == "auto" for s in fits):
+        wanted = _sample(blocks.n_rows, blocks.n_features, most, seeds[0])
+    return passes.run(blocks, SurveyStep(survey_streams(seeds), most, wanted), "survey")
+
+
+def _sample(n_rows: int | None, n_features: int, k: int, seed: int) -> SampleSpec:
+    return sample_spec(seed, sample_rows(n_rows, n_features, k), n_rows)
+
+
+def _restart(
+    passes: Passes, blocks: Blocks, survey: Survey, settings: Settings, number: int
+) -> Program[Fit]:
+    """One restart, from its seed to its end."""
+    k, seed = settings.seeding.n_clusters, settings.seeds[number]
+    run = Run(
+        blocks,
+        survey,
+        settings.stop,
+        Journal(passes, settings.record),
+        number,
+        settings.want_labels,
+        settings.kept_rows // len(settings.seeds),
+    )
+    if settings.given is None and settings.seeding.init == "auto":
+        spec = _sample(survey.n_rows, blocks.n_features, k, settings.seeds[0])
+        return (yield from auto(run, spec, k, seed))
     if settings.given is None:
-        return seed_centers(passes, blocks, survey, settings.seeding, seed, run, record)
-    centers = np.array(settings.given(seed), dtype=np.float64, ndmin=2)
-    k = settings.seeding.n_clusters
+        start = yield from seed_centers(run, settings.seeding, seed)
+    else:
+        start = _checked(settings.given(seed), k, blocks.n_features)
+    return (yield from lloyd(run, start))
+
+
+def _checked(given: Any, k: int, n_features: int) -> Floats:
+    """Initial centers (k, d) float64, as they were given."""
+    centers = np.array(given, dtype=np.float64, ndmin=2)
     shape = f"The shape of the initial centers {centers.shape} does not match the number of"
     if centers.shape[0] != k:
         raise DataError(f"{shape} clusters {k}.")
-    if centers.shape[1] != blocks.n_features:
-        raise DataError(f"{shape} features of the data {blocks.n_features}.")
+    if centers.shape[1] != n_features:
+        raise DataError(f"{shape} features of the data {n_features}.")
     if not np.isfinite(centers).all():
         raise DataError("the initial centers contain NaN or infinity")
     if np.abs(centers).max() > 1e150:

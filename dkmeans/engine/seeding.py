@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
-from dkmeans.data import blocks as _blocks
-from dkmeans.data.blocks import Blocks
 from dkmeans.engine import exact
-from dkmeans.engine.lloyd import Stop, lloyd
+from dkmeans.engine.lloyd import Run
 from dkmeans.engine.partial import Rows, merge_rows, rows_of
-from dkmeans.engine.passes import Passes
-from dkmeans.engine.survey import Survey, SurveyStep
+from dkmeans.engine.programs import Ask, Program
+from dkmeans.engine.search import search
 from dkmeans.engine.update import masses_of
-from dkmeans.record.history import Iteration
 
-RECLUSTER_ITERATIONS = 100
-_FIRST, _ROUND, _TRIAL = 1, 2, 3  # streams of random numbers
+_ROUND, _TRIAL = 2, 3  # streams of random numbers; see also survey.py and auto.py
 
 
 @dataclass(frozen=True)
@@ -145,6 +141,8 @@ class Seeding:
     @property
     def passes(self) -> int:
         """Passes that it takes after the survey."""
+        if self.init == "auto":
+            return 1  # a second one verifies what rows that the sample missed suggest
         if self.init not in ("k-means||", "k-means++") or self.n_clusters == 1:
             return 0
         return self.rounds + 1 if self.init == "k-means||" else self.n_clusters
@@ -157,30 +155,14 @@ class Seeding:
         return 1 + int(self.rounds * self.oversampling_factor * self.n_clusters)
 
 
-def survey_streams(seeds: Sequence[int]) -> tuple[np.uint64, ...]:
-    """Streams of the survey's draws, one for each restart."""
-    from dkmeans.engine.sampling import stream_key
-
-    return tuple(stream_key(seed, _FIRST) for seed in seeds)
-
-
-def seed_centers(
-    passes: Passes,
-    blocks: Blocks,
-    survey: Survey,
-    seeding: Seeding,
-    seed: int,
-    run: int,
-    record: Callable[[Iteration], None],
-) -> Floats:
-    """Initial centers (k, d) by ``seeding.init``; the survey has drawn rows for this run."""
-    drawn = survey.draws[run]
-    k = seeding.n_clusters
+def seed_centers(run: Run, seeding: Seeding, seed: int) -> Program[Floats]:
+    """Initial centers (k, d) by ``seeding.init``; the survey has drawn rows for this seed."""
+    drawn, k = run.survey.draw_for(seed), seeding.n_clusters
     if seeding.init == "random" or k == 1:
         return _filled(drawn.values[:0], drawn, k)
     if seeding.init == "k-means++":
-        return _plus_plus(passes, blocks, survey, drawn, k, seed, run, record)
-    return _parallel(passes, blocks, survey, seeding, seed, run, record)
+        return (yield from _plus_plus(run, drawn, k, seed))
+    return (yield from _parallel(run, seeding, seed))
 
 
 def _filled(centers: Floats, drawn: Rows, k: int) -> Floats:
@@ -189,54 +171,37 @@ def _filled(centers: Floats, drawn: Rows, k: int) -> Floats:
     return values[np.arange(k) % len(values)]
 
 
-def _parallel(
-    passes: Passes,
-    blocks: Blocks,
-    survey: Survey,
-    seeding: Seeding,
-    seed: int,
-    run: int,
-    record: Callable[[Iteration], None],
-) -> Floats:
+def _parallel(run: Run, seeding: Seeding, seed: int) -> Program[Floats]:
     """k-means|| (Bahmani et al. 2012, Algorithm 2): a pass a round, and one for the weights."""
     from dkmeans.engine.sampling import stream_key
 
-    drawn, k = survey.draws[run], seeding.n_clusters
+    drawn, k, blocks = run.survey.draw_for(seed), seeding.n_clusters, run.blocks
     wanted = seeding.oversampling_factor * k
     most = math.ceil(wanted + 6 * math.sqrt(wanted) + 10)  # 6 sigma above the expected number
     candidates = drawn.values[:1]
     for number in range(1, seeding.rounds + 1):
         stream = stream_key(seed, _ROUND, number)
-        draw = passes.run(blocks, DrawStep(candidates, stream, most), f"init {number}")
+        draw: Draw = yield Ask(f"init {number}", DrawStep(candidates, stream, most))
         cost = exact.to_float(draw.cost)
-        record(_seed_step(passes, run, number, cost))
+        run.journal.note("init", run.number, number, inertia=cost)
         if cost <= 0:
             break
         fresh = draw.rows.values[draw.rows.keys < wanted / cost]
         candidates = np.concatenate([candidates, fresh])
-    grid, weighted = survey.grid, blocks.weights is not None
-    attraction = passes.run(blocks, AttractStep(candidates, grid.weights), "init weights")
-    weights = masses_of(attraction.counts, attraction.masses, grid, weighted)
+    grid = run.survey.grid
+    attraction: Attraction = yield Ask("init weights", AttractStep(candidates, grid.weights))
+    weights = masses_of(attraction.counts, attraction.masses, grid, blocks.weights is not None)
     held = weights > 0
-    exact_in_float64 = blocks.dtype.itemsize < 8 or blocks.dtype.kind == "f"
-    dtype = blocks.dtype if exact_in_float64 else np.dtype(np.float64)
-    rows = candidates[held].astype(dtype)  # as they were: the kernels are compiled for it
-    centers = recluster(rows, weights[held], drawn, k, seed)
-    record(_seed_step(passes, run, seeding.rounds + 1, math.nan))
+    centers = recluster(candidates[held], weights[held], drawn, k, seed)
+    run.journal.note("init", run.number, seeding.rounds + 1)
     return centers
 
 
-def recluster(candidates: AnyArray, weights: Floats, drawn: Rows, k: int, seed: int) -> Floats:
-    """Weighted k-means++ and Lloyd on the candidates (c, d), in memory (step 8 of Algorithm 2)."""
+def recluster(candidates: Floats, weights: Floats, drawn: Rows, k: int, seed: int) -> Floats:
+    """Cluster the weighted candidates (c, d) in memory (step 8 of Algorithm 2)."""
     if len(candidates) <= k:
-        return _filled(candidates.astype(np.float64), drawn, k)
-    passes = Passes(silent=True)
-    points = np.ascontiguousarray(candidates)
-    blocks = _blocks.from_array(points, weights, in_memory_rows(len(points), passes.threads))
-    survey = passes.run(blocks, SurveyStep(survey_streams([seed]), k), "recluster")
-    start = _plus_plus(passes, blocks, survey, survey.draws[0], k, seed, 0, _ignore)
-    stop = Stop(RECLUSTER_ITERATIONS, 0.0)
-    return lloyd(passes, blocks, survey, start, stop, _ignore).centers
+        return _filled(candidates, drawn, k)
+    return search(candidates, weights, k, seed)[0].centers
 
 
 def in_memory_rows(n_rows: int, threads: int) -> int:
@@ -244,20 +209,7 @@ def in_memory_rows(n_rows: int, threads: int) -> int:
     return int(min(2**20, max(8192, -(-n_rows // (4 * threads)))))
 
 
-def _ignore(_: Iteration) -> None:
-    """Record nothing."""
-
-
-def _plus_plus(
-    passes: Passes,
-    blocks: Blocks,
-    survey: Survey,
-    drawn: Rows,
-    k: int,
-    seed: int,
-    run: int,
-    record: Callable[[Iteration], None],
-) -> Floats:
+def _plus_plus(run: Run, drawn: Rows, k: int, seed: int) -> Program[Floats]:
     """Greedy k-means++ (Arthur and Vassilvitskii 2007), one pass a center.
 
     As in scikit-learn, each step draws ``2 + log k`` rows in proportion to ``w D^2`` and keeps the
@@ -270,27 +222,13 @@ def _plus_plus(
     centers, trials = drawn.values[:0], drawn.values[:1]
     for step in range(1, k + 1):
         streams = tuple(stream_key(seed, _TRIAL, step, t) for t in range(many))
-        found = passes.run(blocks, TrialStep(centers, trials, streams), f"init {step}")
+        found: Trials = yield Ask(f"init {step}", TrialStep(centers, trials, streams))
         costs = [exact.to_float(cost) for cost in found.costs]
         best = int(np.argmin(costs))
-        record(_seed_step(passes, run, step, float(costs[best])))
+        run.journal.note("init", run.number, step, inertia=float(costs[best]))
         centers = np.concatenate([centers, trials[best : best + 1]])
         following = found.rows[best * many : (best + 1) * many]
         trials = np.concatenate([rows.values for rows in following])
         if len(trials) == 0:
             break
     return _filled(centers, drawn, k)
-
-
-def _seed_step(passes: Passes, run: int, step: int, cost: float) -> Iteration:
-    spent = passes.lap()
-    return Iteration(
-        "init",
-        run,
-        step,
-        inertia=cost,
-        seconds=spent.seconds,
-        passes=spent.passes,
-        bytes_read=spent.bytes_read,
-        rows_assigned=spent.rows,
-    )

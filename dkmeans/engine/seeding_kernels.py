@@ -49,6 +49,43 @@ def survey(X, weights, offset, stream_keys, keys, rows, sizes, low, high):
 
 
 @njit(cache=True, nogil=True)
+def below(n, offset, stream, limit, keys, rows):
+    """Write the keys, below ``limit``, of n rows from ``offset`` on; return how many there are."""
+    count = 0
+    for i in range(n):
+        key = uniform(stream, offset + i)
+        keys[count], rows[count] = key, i
+        count += key < limit
+    return count
+
+
+@njit(cache=True, nogil=True)
+def measure(X, centers, labels, sq):
+    """Write to ``sq`` (n,) the squared distance of each row of X to the center of its label."""
+    sq_tile(X, 0, X.shape[0], centers, labels, sq)
+
+
+@njit(cache=True, nogil=True)
+def draw_by_cost(X, weights, centers, labels, offset, stream, keys, rows):
+    """Offer the rows of X to a heap of the smallest ``u / (w D^2)``; return its size.
+
+    D is the distance of a row to the center of its label; see :func:`cost_draw`.
+    """
+    step, size = 256, 0
+    sq = np.empty(step)
+    for start in range(0, X.shape[0], step):
+        m = min(step, X.shape[0] - start)
+        sq_tile(X, start, m, centers, labels[start : start + m], sq)
+        for i in range(m):
+            part = sq[i] * weights[start + i] if weights.shape[0] > 0 else sq[i]
+            if part > 0.0:
+                key = uniform(stream, offset + start + i) / part
+                if size < keys.shape[0] or key <= keys[0]:
+                    size = offer(keys, rows, size, key, start + i)
+    return size
+
+
+@njit(cache=True, nogil=True)
 def cost_draw(X, weights, offset, scorer, stream, cost, keys, rows):
     """Cost of the rows of X under the centers, and a draw of rows by their share of it.
 

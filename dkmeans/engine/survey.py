@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,64 @@ from dkmeans.engine.partial import BadValue, Rows, first_bad, merge_rows, rows_o
 from dkmeans.errors import DataError
 
 SAMPLED = 64  # rows that tell where most of the data are
+SAMPLE_VALUES = 2**21  # of the sample that is searched for centers, where k does not want more
+_FIRST, _SAMPLE = 1, 4  # streams of random numbers
+
+
+def survey_streams(seeds: Sequence[int]) -> tuple[np.uint64, ...]:
+    """Streams of the survey's draws, one for each seed."""
+    from dkmeans.engine.sampling import stream_key
+
+    return tuple(stream_key(seed, _FIRST) for seed in seeds)
+
+
+def sample_rows(n_rows: int | None, n_features: int, n_clusters: int) -> int:
+    """Rows of the sample in which init="auto" searches; of all there are if ``n_rows`` is None."""
+    room = max(SAMPLE_VALUES // n_features, 16 * n_clusters)
+    if n_rows is None:
+        return room
+    return min(n_rows, room, max(2**14 + 256 * n_clusters, n_rows // 8))
+
+
+@dataclass(frozen=True)
+class SampleSpec:
+    """The ``most`` rows with the smallest keys of a stream; no key of them is above ``limit``."""
+
+    stream: np.uint64
+    most: int
+    limit: float
+
+
+def sample_spec(seed: int, most: int, n_rows: int | None) -> SampleSpec:
+    """The sample of ``most`` rows for a seed."""
+    from dkmeans.engine.sampling import stream_key
+
+    limit = 1.0
+    if n_rows:
+        limit = min(1.0, (most + 6 * math.sqrt(most) + 10) / n_rows)  # 6 sigma above
+    return SampleSpec(stream_key(seed, _SAMPLE), most, limit)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows drawn uniformly, in the type of the data; in pieces, so that few are copied often."""
+
+    pieces: tuple[Rows, ...]
+    most: int
+
+    @staticmethod
+    def combine(parts: Sequence[Sample]) -> Sample:
+        """All pieces, or the rows with the smallest keys where they hold far too many."""
+        most, pieces = parts[0].most, tuple(piece for part in parts for piece in part.pieces)
+        if sum(len(p) for p in pieces) > 2 * most:
+            pieces = (merge_rows(pieces, most),)
+        return Sample(pieces, most)
+
+    def rows(self, spec: SampleSpec) -> Rows:
+        """The rows of a sample that is part of this one, in the order of the data."""
+        rows = merge_rows(self.pieces, spec.most)
+        rows = rows.take(rows.keys < spec.limit)
+        return rows.take(np.argsort(rows.index))
 
 
 @dataclass(frozen=True)
@@ -30,7 +89,8 @@ class Survey:
     weighted : whether rows have weights at all.
     bad : the first value that is not finite.
     sample : rows drawn at random, the same whatever the seed; they tell where most rows are.
-    draws : for each stream, ``most`` rows drawn at random in proportion to their weight.
+    streams, draws : for each stream, ``most`` rows drawn at random in proportion to their weight.
+    searched : the sample for init="auto", where it was asked for.
     dtype : of the rows.
     """
 
@@ -44,9 +104,15 @@ class Survey:
     weighted: bool
     bad: BadValue | None
     sample: Rows
+    streams: tuple[np.uint64, ...]
     draws: tuple[Rows, ...]
     most: int
     dtype: np.dtype[Any]
+    searched: Sample | None = None
+
+    def draw_for(self, seed: int) -> Rows:
+        """The rows drawn for a seed."""
+        return self.draws[self.streams.index(survey_streams([seed])[0])]
 
     @cached_property
     def grid(self) -> Grid:
@@ -55,6 +121,11 @@ class Survey:
         short = whole or self.dtype == np.float32
         weights = self.lightest, self.heaviest
         return grid_for(self.low, self.high, self.sample.values, weights, short=short)
+
+    @property
+    def span(self) -> float:
+        """Length of the diagonal of the box that holds the rows; 1 if that is 0."""
+        return float(np.linalg.norm(self.high - self.low)) or 1.0
 
     @property
     def n_rows(self) -> int:
@@ -79,18 +150,23 @@ class Survey:
             any(p.weighted for p in parts),
             first_bad([p.bad for p in parts]),
             merge_rows([p.sample for p in parts], SAMPLED),
+            parts[0].streams,
             tuple(merge_rows(draws, most) for draws in zip(*(p.draws for p in parts), strict=True)),
             most,
             parts[0].dtype,
+            None
+            if parts[0].searched is None
+            else Sample.combine([p.searched for p in parts if p.searched]),
         )
 
 
 @dataclass(frozen=True)
 class SurveyStep:
-    """Survey a block, drawing ``most`` rows for each of ``streams``."""
+    """Survey a block, drawing ``most`` rows for each of ``streams``, and a sample to search."""
 
     streams: tuple[np.uint64, ...]
     most: int
+    searched: SampleSpec | None = None
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Survey:
         from dkmeans.engine import sampling, seeding_kernels
@@ -119,10 +195,27 @@ class SurveyStep:
             len(weights) > 0,
             None if row < 0 else BadValue(row + offset, column, float(X[row, column])),
             sample.take(slice(0, SAMPLED)),
+            self.streams,
             tuple(draw.take(slice(0, self.most)) for draw in draws),
             self.most,
             X.dtype,
+            None if self.searched is None else _sampled(X, weights, offset, self.searched),
         )
+
+
+def _sampled(X: AnyArray, weights: Floats, offset: int, spec: SampleSpec) -> Sample:
+    """The rows of a block that may be among those of the smallest keys."""
+    from dkmeans.engine import seeding_kernels
+
+    keys, rows = np.empty(len(X)), np.empty(len(X), np.int64)
+    count = seeding_kernels.below(len(X), offset, spec.stream, spec.limit, keys, rows)
+    keys, rows = keys[:count], rows[:count]
+    held = weights[rows] if len(weights) else np.ones(count)
+    values = X if count == len(X) else X[rows]
+    good = np.flatnonzero(np.isfinite(values).all(axis=1) & (held > 0))
+    if len(good) > spec.most:
+        good = good[np.argpartition(keys[good], spec.most - 1)[: spec.most]]
+    return Sample((Rows(keys, rows + offset, values, held).take(good),), spec.most)
 
 
 def check_weights(weights: Floats, offset: int) -> None:

@@ -1,0 +1,147 @@
+"""Compiled functions about *margins*: how far a row is from changing sides.
+
+The margin of a row is the distance to its second nearest center less that to its nearest. What the
+kernels write is never more than the true margin, whatever was rounded.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from dkmeans.engine.kernels import assign_tile, tile_buffers
+
+_DOWN = 1.0 - 2.0**-20  # makes up for the rounding of the few operations that follow it
+_HUGE = 1e38
+
+
+@njit(nogil=True, error_model="numpy")
+def margin_tile(start, m, scorer, buffers, margins, reach):
+    """Write the margins of m assigned rows to ``margins`` from ``start`` on, float32.
+
+    ``reach`` (k,) becomes at least the distance of each of these rows to its center. With ``h``
+    half the squared distance to the nearest center and ``g`` the least by which half the other
+    is more, the margin is at least ``sqrt(2 (h + g)) - sqrt(2 h) = 2 g / (both added)``.
+    """
+    _, norms, _, best, second, labels, _, _ = buffers
+    share, slack = 1.02 * np.float64(scorer.gamma), scorer.slack
+    for i in range(m):
+        j, norm = labels[i], np.float64(norms[i])
+        if j < 0:
+            margins[start + i] = np.inf
+            continue
+        if not norm < _HUGE:  # overflow: nothing is known of it but its label
+            margins[start + i] = 0.0
+            reach[j] = np.inf
+            continue
+        doubt = np.float64(slack[j]) + share * norm
+        gap = max(0.0, np.float64(second[i]) - np.float64(best[i]) - doubt)
+        half = max(0.0, (0.5 + 2 * share) * norm + np.float64(best[i]) + doubt)
+        near = np.sqrt(2 * half)
+        far = np.sqrt(2 * half + 2 * gap)
+        margins[start + i] = 2 * gap / (near + far) / scorer.scale * _DOWN if gap > 0 else 0.0
+        reach[j] = max(reach[j], near / scorer.scale / _DOWN)
+
+
+@njit(cache=True, nogil=True)
+def reassign(X, scorer, labels, margins, reach):
+    """Write label and margin of each row of X (n, d); ``reach`` (k,) as :func:`margin_tile`."""
+    buffers = tile_buffers(scorer, X.shape[1])
+    step = buffers[1].shape[0]
+    for start in range(0, X.shape[0], step):
+        m = min(step, X.shape[0] - start)
+        found = assign_tile(X, start, m, scorer, buffers)
+        margin_tile(start, m, scorer, buffers, margins, reach)
+        for i in range(m):
+            labels[start + i] = found[i]
+
+
+@njit(cache=True, nogil=True)
+def stale(labels, bounds, limits, rows):
+    """Write to ``rows`` the rows whose bound the limit (k,) of their cluster has reached.
+
+    Returns how many.
+    """
+    count = 0
+    for i in range(labels.shape[0]):
+        rows[count] = i
+        count += labels[i] >= 0 and bounds[i] <= limits[max(0, labels[i])]
+    return count
+
+
+@njit(cache=True, nogil=True)
+def settle_rows(rows, fresh, margins, total, labels, bounds, moved, previous):
+    """Enter fresh labels and margins of ``rows``; those that changed sides are listed.
+
+    A row is due again when the limit of its cluster, now ``total`` (k,), has grown by its margin.
+    Written: ``labels``, ``bounds``, and ``moved`` and ``previous``, the rows that changed and the
+    labels that they had. Returns how many.
+    """
+    count = 0
+    for i in range(rows.shape[0]):
+        row, label = rows[i], fresh[i]
+        if label != labels[row]:
+            moved[count], previous[count] = row, labels[row]
+            count += 1
+            labels[row] = label
+        bounds[row] = (total[label] + margins[i]) * _DOWN
+    return count
+
+
+@njit(cache=True, nogil=True)
+def move(X, weights, rows, old, labels, grid, sums, masses, counts):
+    """Take ``rows`` of X from their ``old`` clusters and add them to those of ``labels``.
+
+    Adds to ``sums`` (k, levels, d) and ``masses`` (k, levels), int64, and ``counts`` (k,).
+    """
+    origin, magics = grid.origin, grid.rows
+    weighted = weights.shape[0] > 0
+    for at in range(rows.shape[0]):
+        row = rows[at]
+        a, b = old[at], labels[row]
+        weight = weights[row] if weighted else 1.0
+        if weight <= 0.0:
+            continue
+        counts[a] -= 1
+        counts[b] += 1
+        for f in range(X.shape[1]):
+            rest = (np.float64(X[row, f]) - origin[f]) * weight
+            for level in range(magics.shape[0]):
+                high = rest + magics[level, f]
+                rest -= high - magics[level, f]
+                bits = np.float64(high).view(np.int64) - np.float64(magics[level, f]).view(np.int64)
+                sums[a, level, f] -= bits
+                sums[b, level, f] += bits
+        if weighted:
+            rest = weight
+            for level in range(grid.weights.shape[0]):
+                high = rest + grid.weights[level]
+                rest -= high - grid.weights[level]
+                bits = np.float64(high).view(np.int64) - np.float64(grid.weights[level]).view(
+                    np.int64
+                )
+                masses[a, level] -= bits
+                masses[b, level] += bits
+
+
+@njit(cache=True, nogil=True)
+def choose(labels, margins, weights, cuts, unit, rows, floor, spread):
+    """Write to ``rows`` the rows whose margin is at most the cut (k,) of their cluster.
+
+    Of all others, ``floor`` (k,) becomes at most the least margin. ``spread`` (k, bins) counts the
+    margins by half octaves of ``unit``, the last bin holding those of ``unit`` and more. Rows of
+    weight 0 move no center and are passed over. Returns how many were chosen.
+    """
+    count, bins = 0, spread.shape[1]
+    for i in range(labels.shape[0]):
+        j = labels[i]
+        if j < 0 or (weights.shape[0] > 0 and weights[i] <= 0.0):
+            continue
+        octaves = (np.float32(margins[i] / unit).view(np.int32) >> 22) - (127 << 1)
+        spread[j, min(max(octaves + bins - 1, 0), bins - 1)] += 1
+        if margins[i] <= cuts[j] and count < rows.shape[0]:
+            rows[count] = i
+            count += 1
+        else:
+            floor[j] = min(floor[j], margins[i])
+    return count
