@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from dkmeans.kmeans import KMeans, k_means
     from dkmeans.record.history import History, Iteration
+    from dkmeans.sweeping import Sweep, sweep
 
 __version__ = "0.1.0"
 
@@ -38,8 +39,10 @@ __all__ = [
     "OutputError",
     "Plan",
     "SourceError",
+    "Sweep",
     "k_means",
     "open_source",
+    "sweep",
     "write_labels",
 ]
 
@@ -48,8 +51,10 @@ _ROOMS = {
     "Iteration": "record.history",
     "KMeans": "kmeans",
     "Plan": "engine.memory",
+    "Sweep": "sweeping",
     "k_means": "kmeans",
     "open_source": "data.sources",
+    "sweep": "sweeping",
     "write_labels": "data.sinks",
 }
 

@@ -353,7 +353,7 @@ class KMeans(
         work = Work(k, d, k, seeding_passes=0, max_passes=1) if once else self._work(given)
         return plan_of(given, work, "stream" if once else self.residency, self.memory_limit)
 
-    def _settings(self, X: Any, history: History, *, kept_rows: int, want_labels: bool) -> Settings:
+    def _settings(self, X: Any, history: History, *, want_labels: bool) -> Settings:
         """What the parameters ask of a fit of X."""
         return Settings(
             self._seeding(),
@@ -363,7 +363,6 @@ class KMeans(
             self.nan_policy,
             getattr(self, "feature_names_in_", None),
             want_labels,
-            0 if self.algorithm == "lloyd" else kept_rows,
             self._recorder(history),
         )
 
@@ -486,12 +485,12 @@ def fit_models(models: Sequence[KMeans], X: Any, sample_weight: Any) -> None:
     source = given.blocks(plan.block_rows)
     blocks = passes.load(source) if plan.residency == "memory" else source
     histories = [History() for _ in models]
-    kept, want_labels = plan.kept_rows // len(models), not isinstance(given.X, Source)
+    want_labels = not isinstance(given.X, Source)
     settings = [
-        model._settings(X, history, kept_rows=kept, want_labels=want_labels)
+        model._settings(X, history, want_labels=want_labels)
         for model, history in zip(models, histories, strict=True)
     ]
-    fits, blocks = fit_together(passes, blocks, settings)
+    fits, blocks = fit_together(passes, blocks, settings, plan.kept_rows)
     source = source.with_sizes(blocks.sizes or ())
     for model, history, (fit, best_run) in zip(models, histories, fits, strict=True):
         history.best_run = best_run

@@ -10,7 +10,7 @@ import numpy as np
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.data.source import kernel_view
 from dkmeans.engine.kept import Chunk, keep, no_choice
-from dkmeans.engine.lloyd import Fit, Run, lloyd
+from dkmeans.engine.lloyd import Fit, Room, Run, lloyd
 from dkmeans.engine.partial import Rows
 from dkmeans.engine.programs import Ask, Program, ask_together
 from dkmeans.engine.search import Found, improve, search
@@ -64,7 +64,7 @@ def _verified(
     first, spread = _expected(run, candidates[0].centers, points, share)
     many = max(256, len(rows) // 16)
     draw = stream_key(seed, _RESCUE), many + 1
-    plain = run if run.blocks.in_memory else replace(run, kept_rows=0)
+    plain = run if run.blocks.in_memory else replace(run, room=Room(0))
     steps = [run.step(first, spread, draw)]
     steps += [plain.step(plain.begin(f.centers)) for f in candidates[1:]]
     settled: Sequence[Settled] = yield from ask_together("init verify", steps)
@@ -90,7 +90,7 @@ def _expected(
     A mean over the m rows of a cluster in the sample is off by its radius over the root of m.
     """
     course = run.begin(centers)
-    if run.blocks.in_memory or run.kept_rows == 0:
+    if run.blocks.in_memory or run.room.rows == 0:
         return course, None
     from dkmeans.engine import kernels, margin_kernels
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from dkmeans.engine.programs import Ask, Program
 from dkmeans.engine.settle import Course, Rules, Settled, Stop, settle
 from dkmeans.engine.survey import Survey
 
+KEPT_SHARE = 0.25  # of all rows, that one run keeps at most
 MAX_RELOCATED = 64  # empty clusters that one iteration can move; any others wait for the next
 
 
@@ -140,6 +141,25 @@ class Fit:
     labels: Ints | None
 
 
+@dataclass
+class Room:
+    """Memory for rows kept between passes, shared by the runs that are still at work.
+
+    Parameters
+    ----------
+    rows : that fit in memory, in all; 0 to keep none, which is plain Lloyd's.
+    runs : at work.
+    """
+
+    rows: int
+    runs: int = 1
+
+    @property
+    def share(self) -> int:
+        """Rows that one run may keep."""
+        return self.rows // max(1, self.runs)
+
+
 @dataclass(frozen=True)
 class Run:
     """One run of Lloyd's over some blocks.
@@ -147,8 +167,8 @@ class Run:
     Parameters
     ----------
     number : which restart it is.
-    kept_rows : rows that may be kept between passes; 0 for plain Lloyd's, a pass an iteration.
-        Blocks in memory need not be copied, and are all kept if this is not 0.
+    room : for rows kept between passes. Blocks in memory need not be copied: all rows are kept if
+        there is room at all.
     """
 
     blocks: Blocks
@@ -157,7 +177,12 @@ class Run:
     journal: Journal
     number: int = 0
     want_labels: bool = False
-    kept_rows: int = 0
+    room: Room = field(default_factory=lambda: Room(0))
+
+    @property
+    def kept_rows(self) -> int:
+        """Rows that may be kept now; more than a quarter of all hardly saves a pass."""
+        return min(self.room.share, int(KEPT_SHARE * self.survey.n_rows))
 
     @property
     def rules(self) -> Rules:
@@ -183,7 +208,7 @@ class Run:
 
     def _choice(self, course: Course, spread: Ints | None) -> Choice | None:
         k, unit = len(course.centers), self.survey.span
-        if self.kept_rows == 0:
+        if self.room.rows == 0:
             return None
         if self.blocks.in_memory:
             return Choice(None, 1.0, np.full(k, np.inf), unit)

@@ -10,7 +10,7 @@ from typing import Any
 from dask.utils import format_bytes, parse_bytes
 
 from dkmeans.data.blocks import READ_BYTES
-from dkmeans.engine.lloyd import MAX_RELOCATED
+from dkmeans.engine.lloyd import KEPT_SHARE, MAX_RELOCATED
 from dkmeans.engine.passes import FAN_IN, current_client, default_threads
 from dkmeans.errors import MemoryLimitError
 
@@ -22,7 +22,6 @@ LEAST_ROWS = 2**16  # of a piece of a chunk
 SAMPLE_COPIES = 4  # of the sample while it is searched
 KEPT_COPIES = 3  # of rows kept, while those of many blocks are put together
 KEPT_BYTES = 12  # label, margin and bound of a row kept
-KEPT_SHARE = 0.25  # of all rows that are kept at most
 MARGIN = 0.8  # share of the memory at hand that is taken where no limit is given
 
 
@@ -268,7 +267,7 @@ def _kept_rows(shape: Shape, work: Work, residency: str, room: int) -> int:
     if residency == "memory":
         return shape.n_rows or 0
     fits = max(0, room) // (KEPT_COPIES * (shape.row_bytes + KEPT_BYTES))
-    return fits if shape.n_rows is None else min(fits, int(KEPT_SHARE * shape.n_rows))
+    return fits if shape.n_rows is None else min(fits, int(KEPT_SHARE * shape.n_rows * work.runs))
 
 
 def _threads_that_fit(shape: Shape, work: Work, held: int, limit: int, at_hand: int) -> int:

@@ -12,7 +12,7 @@ from dkmeans._typing import Floats
 from dkmeans.data.blocks import Blocks
 from dkmeans.engine.auto import auto
 from dkmeans.engine.journal import Journal
-from dkmeans.engine.lloyd import Fit, Run, lloyd
+from dkmeans.engine.lloyd import Fit, Room, Run, lloyd
 from dkmeans.engine.passes import Passes
 from dkmeans.engine.programs import Program, run_together
 from dkmeans.engine.seeding import Seeding, seed_centers
@@ -39,7 +39,6 @@ class Settings:
     given : initial centers (k, d) for a seed, in place of seeding; None to seed.
     seeds : one for each restart.
     names : of the features, for messages.
-    kept_rows : rows that all restarts may keep in memory between passes; 0 for plain Lloyd's.
     record : receives the steps.
     """
 
@@ -50,16 +49,16 @@ class Settings:
     nan_policy: str
     names: Sequence[str] | None
     want_labels: bool
-    kept_rows: int
     record: Callable[[Iteration], None]
 
 
 def fit_together(
-    passes: Passes, blocks: Blocks, fits: Sequence[Settings]
+    passes: Passes, blocks: Blocks, fits: Sequence[Settings], kept_rows: int
 ) -> tuple[list[tuple[Fit, int]], Blocks]:
     """For each fit its best restart and the number of that; the blocks with their sizes.
 
-    All restarts of all fits advance on the same passes.
+    All restarts of all fits advance on the same passes, and share the memory for ``kept_rows``
+    between passes; without any, each iteration is a pass.
     """
     most = max(s.seeding.n_clusters for s in fits)
     survey = _survey(passes, blocks, fits, most)
@@ -68,8 +67,9 @@ def fit_together(
     for settings in fits[:1]:
         Journal(passes, settings.record).note("survey")
     blocks = blocks.with_sizes([size for _, size in sorted(survey.sizes.items())])
+    room = Room(kept_rows, sum(len(settings.seeds) for settings in fits))
     programs = [
-        _restart(passes, blocks, survey, settings, number)
+        _restart(passes, blocks, survey, settings, number, room)
         for settings in fits
         for number in range(len(settings.seeds))
     ]
@@ -95,9 +95,9 @@ def _sample(n_rows: int | None, n_features: int, k: int, seed: int) -> SampleSpe
 
 
 def _restart(
-    passes: Passes, blocks: Blocks, survey: Survey, settings: Settings, number: int
+    passes: Passes, blocks: Blocks, survey: Survey, settings: Settings, number: int, room: Room
 ) -> Program[Fit]:
-    """One restart, from its seed to its end."""
+    """One restart, from its seed to its end, when it leaves its room to the others."""
     k, seed = settings.seeding.n_clusters, settings.seeds[number]
     run = Run(
         blocks,
@@ -106,16 +106,18 @@ def _restart(
         Journal(passes, settings.record),
         number,
         settings.want_labels,
-        settings.kept_rows // len(settings.seeds),
+        room,
     )
-    if settings.given is None and settings.seeding.init == "auto":
+    if settings.given is not None:
+        fit = yield from lloyd(run, _checked(settings.given(seed), k, blocks.n_features))
+    elif settings.seeding.init == "auto":
         spec = _sample(survey.n_rows, blocks.n_features, k, settings.seeds[0])
-        return (yield from auto(run, spec, k, seed))
-    if settings.given is None:
-        start = yield from seed_centers(run, settings.seeding, seed)
+        fit = yield from auto(run, spec, k, seed)
     else:
-        start = _checked(settings.given(seed), k, blocks.n_features)
-    return (yield from lloyd(run, start))
+        start = yield from seed_centers(run, settings.seeding, seed)
+        fit = yield from lloyd(run, start)
+    room.runs -= 1
+    return fit
 
 
 def _checked(given: Any, k: int, n_features: int) -> Floats:
