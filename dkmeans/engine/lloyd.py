@@ -24,11 +24,15 @@ MAX_RELOCATED = 64  # empty clusters that one iteration can move; any others wai
 
 @dataclass(frozen=True)
 class LloydStep:
-    """Assign the rows of a block to their nearest centers (k, d) and sum them."""
+    """Assign the rows of a block to their nearest centers (k, d) and sum them.
+
+    ``measure`` adds the inertia and the farthest rows; without, the one is zero, the other none.
+    """
 
     centers: Floats
     grid: Grid
     want_labels: bool = False
+    measure: bool = True
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Partial:
         from dkmeans.engine import kernels, sum_kernels
@@ -42,7 +46,18 @@ class LloydStep:
         labels = np.empty(len(X) if self.want_labels else 0, np.int32)
         scorer = kernels.prepare(self.centers)
         size, bad = sum_kernels.lloyd(
-            X, weights, scorer, self.grid, bits, masses, counts, inertia, keys, rows, labels
+            X,
+            weights,
+            scorer,
+            self.grid,
+            bits,
+            masses,
+            counts,
+            inertia,
+            keys,
+            rows,
+            labels,
+            self.measure,
         )
         return Partial(
             levels_of(bits, counts, self.grid),

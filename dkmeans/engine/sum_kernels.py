@@ -169,14 +169,17 @@ def _offer_tile(start, m, labels, sq, far_keys, far_rows, size):
 
 
 @njit(cache=True, nogil=True)
-def lloyd(X, weights, scorer, grid, sums, masses, counts, inertia, far_keys, far_rows, labels):
+def lloyd(
+    X, weights, scorer, grid, sums, masses, counts, inertia, far_keys, far_rows, labels, measure
+):
     """Assign the rows of X (n, d) and add them to their clusters, in one sweep.
 
     ``weights`` has one float64 a row, or none for unit weights. Written: ``sums`` (k, levels, d)
     of bits and ``masses`` (k, levels), both int64, ``counts`` (k,), the exact sum ``inertia``, the
     heap of farthest rows (``far_keys`` is minus the squared distance), and ``labels`` where it has
-    one entry a row. Rows that are not finite and rows of weight 0 add nothing. Returns the size of
-    the heap and the first row that is not finite, or -1.
+    one entry a row. Rows that are not finite and rows of weight 0 add nothing. Without ``measure``
+    the inertia and the heap are left alone, which spares the distances. Returns the size of the
+    heap and the first row that is not finite, or -1.
     """
     buffers = tile_buffers(scorer, X.shape[1])
     sq, parts, step = buffers[6], np.empty(buffers[6].shape[0]), buffers[6].shape[0]
@@ -191,19 +194,21 @@ def lloyd(X, weights, scorer, grid, sums, masses, counts, inertia, far_keys, far
                 bad = start + i
             if labels.shape[0] > 0:
                 labels[start + i] = found[i]
-        if plain and X.shape[1] <= 8:
+        if plain and measure and X.shape[1] <= 8:
             _sum_short_rows(X, start, m, scorer.exact, found, origin, magics[0], sums, counts, sq)
         else:
             count_tile(start, m, found, weights, grid.weights, masses, counts)
-            sq_tile(X, start, m, scorer.exact, found, sq)
+            if measure:
+                sq_tile(X, start, m, scorer.exact, found, sq)
             if plain:
                 _add_tile(X, start, m, found, origin, magics[0], sums)
             elif magics.shape[0] > 1:
                 _add_tile_levels(X, start, m, found, weights, origin, magics, sums)
             else:
                 _add_tile_weighted(X, start, m, found, weights, origin, magics[0], sums)
-        _cost_tile(start, m, found, weights, sq, parts, inertia)
-        size = _offer_tile(start, m, found, sq, far_keys, far_rows, size)
+        if measure:
+            _cost_tile(start, m, found, weights, sq, parts, inertia)
+            size = _offer_tile(start, m, found, sq, far_keys, far_rows, size)
     return size, bad
 
 
