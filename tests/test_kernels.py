@@ -206,3 +206,14 @@ def test_distances_are_euclidean(case):
     out = np.empty((len(case.X), len(case.centers)))
     kernels.distances(kernel_view(case.X), case.centers, out)
     np.testing.assert_allclose(out, np.sqrt(naive.sq_distances(case.X, case.centers)), rtol=1e-14)
+
+
+@given(cases(features=(1, 3, 8, 9, 14)))
+def test_a_step_that_measures_nothing_has_the_same_sums(case):
+    whole, grid = assigned(in_memory(case.X, case.weights, (len(case.X),)), case.centers)
+    weights = NO_WEIGHTS if case.weights is None else case.weights
+    part = LloydStep(case.centers, grid, measure=False)(kernel_view(case.X), weights, 0, 0)
+    for name in ("sums", "masses", "counts", "bad"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(whole, name))
+    assert not part.inertia.any()
+    assert len(part.far) == 0
