@@ -12,6 +12,7 @@ from dkmeans._typing import AnyArray
 from dkmeans.data.blocks import Blocks, Reader, from_array
 from dkmeans.data.source import Source, check_table, working_dtype
 from dkmeans.data.sources import frame_with_weights, is_in_memory, open_source
+from dkmeans.data.sparse_source import is_sparse, open_csr
 from dkmeans.engine.memory import Shape
 from dkmeans.engine.passes import default_threads
 from dkmeans.engine.seeding import in_memory_rows
@@ -26,6 +27,11 @@ class Input:
     weights: Any = None
 
     @property
+    def local(self) -> bool:
+        """Whether X is in this process, so that results are to be arrays and not lazy."""
+        return not isinstance(self.X, Source) or self.X.kind == "csr"
+
+    @property
     def shape(self) -> Shape:
         """What a plan needs to know."""
         X = self.X
@@ -34,8 +40,11 @@ class Input:
             blocks = 0 if isinstance(X.rows, Reader) else int(X.rows.numblocks[0])
             unit = max(X.units, default=0) if X.units is not None else None
             row_bytes = X.row_bytes + (0 if self.weights is None else 8)
-            return Shape(X.n_rows, unit, blocks, row_bytes, X.n_features, buffered=buffered)
-        return Shape(len(X), 1, 1, X.itemsize * X.shape[1], X.shape[1], resident=True)
+            return Shape(
+                X.n_rows, unit, blocks, row_bytes, X.n_features, local=self.local, buffered=buffered
+            )
+        row_bytes = X.itemsize * X.shape[1]
+        return Shape(len(X), 1, 1, row_bytes, X.shape[1], resident=True, local=True)
 
     def blocks(self, target_rows: int | None) -> Blocks:
         """X as blocks; rows in memory are cut for the threads."""
@@ -62,7 +71,13 @@ def check_input(estimator: Any, X: Any, sample_weight: Any = None, *, reset: boo
         else:
             _check_features(estimator, source)
         return Input(source, sample_weight)
-    X = validate_data(estimator, X, reset=reset, order="C", ensure_all_finite=False)
+    X = validate_data(
+        estimator, X, reset=reset, order="C", accept_sparse="csr", ensure_all_finite=False
+    )
+    if is_sparse(X):
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        return Input(open_csr(X), sample_weight)
     check_table(X.shape, X.dtype, "X")
     X = np.ascontiguousarray(X, dtype=working_dtype(X.dtype))
     if sample_weight is not None:

@@ -26,6 +26,7 @@ from dkmeans._typing import Floats
 from dkmeans.data.blocks import Blocks
 from dkmeans.data.source import Source, center_dtype, check_table
 from dkmeans.data.sources import is_in_memory, open_source
+from dkmeans.data.sparse_source import is_sparse, open_csr
 from dkmeans.engine import exact, progress
 from dkmeans.engine.lloyd import Fit
 from dkmeans.engine.memory import Plan, Work, make_plan, memory_limit
@@ -188,7 +189,9 @@ class KMeans(
             If it would not fit in ``memory_limit``.
         """
         self._validate_params()
-        if is_in_memory(X):
+        if is_sparse(X) and is_in_memory(X):
+            given = Input(open_csr(X.tocsr()), sample_weight)
+        elif is_in_memory(X):
             X = np.asarray(X)
             check_table(X.shape, X.dtype, "X")
             given = Input(X, sample_weight)
@@ -242,7 +245,7 @@ class KMeans(
         given = check_input(self, X, sample_weight, reset=False)
         plan = self._plan(given, once=True)
         blocks = given.blocks(plan.block_rows)
-        cost = Passes(plan.threads).run(blocks, CostStep(self._model()), "score")
+        cost = Passes(plan.threads, local=given.local).run(blocks, CostStep(self._model()), "score")
         return -exact.to_float(cost.total)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -322,6 +325,7 @@ class KMeans(
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
         tags.input_tags.allow_nan = self.nan_policy == "omit"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
@@ -458,7 +462,8 @@ class KMeans(
         dtype = dtype or center_dtype(given.X.dtype)
         if isinstance(given.X, Source):
             blocks = given.blocks(self._plan(given, once=True).block_rows)
-            return map_lazily(blocks, self._model(), what, dtype, columns)
+            lazy = map_lazily(blocks, self._model(), what, dtype, columns)
+            return lazy.compute(scheduler="threads") if given.local else lazy
         shape = (len(given.X), columns) if columns else (len(given.X),)
         out = np.empty(shape, dtype)
         Passes().run(given.blocks(None), FillStep(self._model(), what, out), what)
@@ -481,7 +486,7 @@ def fit_models(models: Sequence[KMeans], X: Any, sample_weight: Any) -> None:
     first = models[0]
     work = Work.together([model._work(given) for model in models])
     plan = plan_of(given, work, first.residency, first.memory_limit)
-    passes = Passes(plan.threads)
+    passes = Passes(plan.threads, local=given.local)
     source = given.blocks(plan.block_rows)
     blocks = passes.load(source) if plan.residency == "memory" else source
     histories = [History() for _ in models]
@@ -495,6 +500,8 @@ def fit_models(models: Sequence[KMeans], X: Any, sample_weight: Any) -> None:
     for model, history, (fit, best_run) in zip(models, histories, fits, strict=True):
         history.best_run = best_run
         model._finish(fit, history, source)
+        if given.local and fit.labels is None:
+            model.labels_ = model.labels_.compute(scheduler="threads")
 
 
 def k_means(

@@ -11,6 +11,7 @@ import dask.array as da
 import numpy as np
 
 from dkmeans.data.source import Source, check_table, pick_columns, working_dtype
+from dkmeans.data.sparse_source import densified, is_sparse
 from dkmeans.errors import DataError, DkmeansError, MissingExtraError, SourceError
 
 
@@ -102,6 +103,8 @@ def _open_path(
 def _open_dask(X: da.Array, names: tuple[str, ...] | None) -> Source:
     where = "a dask array" if names is None else "a dask DataFrame"
     check_table(X.shape, X.dtype, where)
+    if is_sparse(X):
+        X = densified(X)
     if X.numblocks[1] > 1:
         X = X.rechunk({1: -1})
     dtype = working_dtype(X.dtype)

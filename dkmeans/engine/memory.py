@@ -36,6 +36,7 @@ class Shape:
     row_bytes : of one row in memory, with its weight.
     n_features : width of a row.
     resident : whether the rows are in memory already.
+    local : whether they stay in this process, though there is a cluster.
     buffered : whether blocks are read into buffers of our own, piece by piece.
     """
 
@@ -45,6 +46,7 @@ class Shape:
     row_bytes: int
     n_features: int
     resident: bool = False
+    local: bool = False
     buffered: bool = False
 
     def reading_bytes(self, block_bytes: int) -> int:
@@ -213,7 +215,7 @@ def make_plan(shape: Shape, work: Work, residency: str, limit: int) -> Plan:
     MemoryLimitError
         If no way of running fits in ``limit``.
     """
-    client = None if shape.resident else current_client()
+    client = None if shape.local else current_client()
     at_hand = default_threads() if client is None else _cluster_threads(client)
     processes = 1 if client is None else max(1, len(client.nthreads()))
     unit_bytes = (shape.unit_rows or 0) * shape.row_bytes

@@ -204,11 +204,14 @@ class Passes:
     ----------
     threads : threads of this process; a cluster has its own.
     silent : whether nobody is told of the progress, as of work on a few rows in memory.
+    local : whether to stay in this process, though there is a cluster.
     """
 
-    def __init__(self, threads: int | None = None, *, silent: bool = False) -> None:
+    def __init__(
+        self, threads: int | None = None, *, silent: bool = False, local: bool = False
+    ) -> None:
         self.silent = silent
-        self.client = current_client()
+        self.client = None if local else current_client()
         self.threads = threads or default_threads()
         self.total = Tally()
         self._since = Tally()
