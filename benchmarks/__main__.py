@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import fit, kernels
+from benchmarks import fit, kernels, passes
 from benchmarks.report import Section, write_section
 
-SECTIONS = {"kernels": kernels.run, "fit": fit.run}
+SECTIONS = {"kernels": kernels.run, "fit": fit.run, "pass": passes.run}
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 

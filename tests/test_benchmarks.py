@@ -11,13 +11,15 @@ from benchmarks.report import Section, write_section
 ROOT = Path(__file__).parents[1]
 
 
-def test_quick_run_writes_both_sections(tmp_path: Path) -> None:
+def test_quick_run_writes_all_sections(tmp_path: Path) -> None:
     out = tmp_path / "RESULTS.md"
     command = [sys.executable, "-m", "benchmarks", "--quick", "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     text = out.read_text(encoding="utf-8")
-    assert text.count("## ") == 2
+    assert text.count("## ") == 3
+    assert text.count(": a Lloyd pass ") == 2
+    assert text.count("ms a block") == 2
     assert text.count("| 784, 256, ") == 2
     streamed = next(line for line in text.splitlines() if line.startswith("| dkmeans, stream"))
     kept = next(line for line in text.splitlines() if line.startswith("| dkmeans, memory"))

@@ -4,6 +4,7 @@ import pickle
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
 
 import dask
 import dask.array as da
@@ -17,9 +18,9 @@ from threadpoolctl import threadpool_info
 from zarr.storage import LocalStore, WrapperStore
 
 from dkmeans import KMeans
-from dkmeans.data import parquet_source
-from dkmeans.data.blocks import from_dask
-from dkmeans.engine.passes import map_lazily
+from dkmeans.data import parquet_source, zarr_chunks
+from dkmeans.data.blocks import Reader, cut, from_dask, from_reader
+from dkmeans.engine.passes import Passes, map_lazily
 
 N, CHUNK = 1000, 90
 PIECES = -(-N // CHUNK)
@@ -78,6 +79,19 @@ def zarr_input(X, reads, tmp_path, monkeypatch):
     store = LocalStore(tmp_path / "x.zarr")
     zarr.create_array(store, data=X, chunks=(CHUNK, 3))
     return zarr.open_array(CountingStore(store, reads), mode="r+")
+
+
+def local_zarr_input(X, reads, tmp_path, monkeypatch):
+    """A store whose chunks are read without zarr-python, so they are counted as they are loaded."""
+    zarr.create_array(tmp_path / "local.zarr", data=X, chunks=(CHUNK, 3))
+    load = zarr_chunks.LocalChunks._load
+
+    def counting(self, number, out):
+        reads.add(number)
+        return load(self, number, out)
+
+    monkeypatch.setattr(zarr_chunks.LocalChunks, "_load", counting)
+    return tmp_path / "local.zarr"
 
 
 def parquet_input(X, reads, tmp_path, monkeypatch):
@@ -141,6 +155,7 @@ def frame_input(X, reads, tmp_path, monkeypatch):
 
 INPUTS = [
     zarr_input,
+    local_zarr_input,
     parquet_input,
     map_blocks_input,
     column_chunks_input,
@@ -284,6 +299,65 @@ def _holds(task, job):
         return True
     parts = [*getattr(task, "args", ()), *getattr(task, "kwargs", {}).values()]
     return getattr(task, "value", None) is job or any(part is job for part in parts)
+
+
+class Numbers(Reader):
+    """Row i is i."""
+
+    dtype = np.dtype(np.float64)
+
+    def __init__(self, n_rows):
+        self.shape = (n_rows, 1)
+
+    def read(self, start, stop, out):
+        out[:, 0] = np.arange(start, stop)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the step was given: the rows, the weights, and (offset, block) of each block."""
+
+    rows: tuple
+    weights: tuple
+    blocks: tuple
+
+    @staticmethod
+    def combine(parts):
+        return Seen(*(sum((getattr(p, f.name) for p in parts), ()) for f in fields(Seen)))
+
+
+def see(X, weights, offset, block):
+    return Seen(tuple(X[:, 0]), tuple(weights), ((offset, block),))
+
+
+def check_seen(sizes, weights, passes):
+    n = sum(sizes)
+    seen = passes.run(from_reader(Numbers(n), sizes, weights), see, "see")
+    starts = np.cumsum((0, *sizes))[:-1]
+    assert seen.rows == tuple(range(n))
+    assert seen.weights == (() if weights is None else tuple(weights))
+    assert seen.blocks == tuple((int(start), b) for b, start in enumerate(starts))
+    assert (passes.total.rows, passes.total.bytes_read) == (n, 8 * n)
+
+
+@pytest.mark.parametrize("n_blocks", [1, 3, 255, 256, 700])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_small_blocks_share_tasks_in_their_order(n_blocks, weighted):
+    sizes = cut(5 * n_blocks - 2, 5)
+    check_seen(sizes, np.arange(sum(sizes)) + 0.5 if weighted else None, Passes(2))
+
+
+def test_small_blocks_share_tasks_on_a_cluster(client):
+    check_seen(cut(1498, 5), None, Passes())
+
+
+def test_ten_thousand_small_blocks_are_few_tasks_and_large_ones_are_not_joined():
+    def together(rows):
+        return Passes(2)._together(from_reader(Numbers(10_000 * rows), (rows,) * 10_000, None))
+
+    assert together(1) == 10_000 // 128
+    assert together(2**20) == 8
+    assert together(2**23) == together(2**25) == 1
 
 
 def test_large_chunks_are_split_for_the_threads_and_read_once():

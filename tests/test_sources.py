@@ -1,5 +1,6 @@
 """Whatever X may be: Zarr, Parquet, dask, pandas, paths and URIs as tables of rows."""
 
+import pickle
 import warnings
 
 import dask.array as da
@@ -13,11 +14,15 @@ import pytest
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
+from numcodecs import Blosc, Delta, Zstd
 from strategies import chunkings
+from zarr.codecs import BloscCodec, BytesCodec, GzipCodec, TransposeCodec, ZstdCodec
 
-from dkmeans import KMeans
+from dkmeans import KMeans, SourceError
 from dkmeans.data.blocks import cut, group
 from dkmeans.data.sources import is_in_memory, open_source
+from dkmeans.data.zarr_chunks import _zstd_size, local_chunks
+from dkmeans.data.zarr_source import ZarrRows
 
 
 @pytest.fixture
@@ -46,6 +51,78 @@ def test_zarr(X, tmp_path, version, chunks):
     check(open_source(str(path)), X, "zarr")
     check(open_source(zarr.open_array(path, mode="r")), X, "zarr")
     assert open_source(path).units[0] == min(chunks[0], len(X))
+
+
+PLAIN = {
+    "default": {},
+    "raw": {"compressors": None},
+    "zstd with a checksum": {"compressors": ZstdCodec(level=3, checksum=True)},
+    "blosc": {"compressors": BloscCodec(cname="lz4", shuffle="bitshuffle")},
+    "format 2": {"zarr_format": 2},
+    "format 2, blosc": {"zarr_format": 2, "compressors": Blosc("zstd")},
+    "format 2, raw": {"zarr_format": 2, "compressors": None},
+}
+OTHER = {
+    "gzip": {"compressors": GzipCodec()},
+    "two compressors": {"compressors": [BloscCodec(), ZstdCodec()]},
+    "transposed": {"filters": TransposeCodec(order=(1, 0))},
+    "other byte order": {"serializer": BytesCodec(endian="big")},
+    "format 2, columns first": {"zarr_format": 2, "order": "F"},
+    "format 2, filter": {"zarr_format": 2, "filters": Delta("f8")},
+    "shards": {"shards": (20, 4)},
+}
+
+
+@pytest.mark.parametrize("layout", [*PLAIN, *OTHER])
+@pytest.mark.parametrize("picked", [None, [2, 0]])
+def test_any_rows_of_any_layout(X, tmp_path, layout, picked):
+    options = (PLAIN | OTHER)[layout]
+    array = zarr.create_array(tmp_path / "x.zarr", data=X, chunks=(10, 4), **options)
+    reader = pickle.loads(pickle.dumps(ZarrRows(array, "x", picked)))
+    assert (reader.chunks is not None) == (layout in PLAIN)
+    wanted = array[:] if picked is None else array[:][:, picked]
+    for start in range(0, 103, 3):
+        for stop in (start + 1, start + 10, 103):
+            rows = reader[start:stop, :]
+            np.testing.assert_array_equal(rows, wanted[start:stop])
+
+
+@pytest.mark.parametrize("layout", ["default", "raw", "blosc"])
+def test_chunks_that_are_damaged_are_left_to_zarr(X, tmp_path, layout):
+    """Cut short, or whole but of fewer rows than the others: never what was in the buffer."""
+    options = PLAIN[layout]
+    array = zarr.create_array(tmp_path / "x.zarr", data=X, chunks=(10, 4), **options)
+    zarr.create_array(tmp_path / "small.zarr", data=X, chunks=(5, 4), **options)
+    chunk, small = (tmp_path / name / "c" / "1" / "0" for name in ("x.zarr", "small.zarr"))
+    whole = chunk.read_bytes()
+    cut_short = (
+        () if layout == "blosc" else (whole[:17], whole[:40], whole[:-1])
+    )  # numcodecs reads on
+    for damaged in (small.read_bytes(), b"", b"junk", *cut_short):
+        chunk.write_bytes(damaged)
+        reader = ZarrRows(array, "x", None)
+        np.testing.assert_array_equal(reader[0:10, :], X[:10])
+        with pytest.raises(SourceError, match="cannot read rows 10 to 30 of x"):
+            reader[0:30, :]
+    chunk.unlink()
+    np.testing.assert_array_equal(reader[0:30, :], array[:30])
+    assert not array[10:20].any()
+
+
+def test_zstd_frames_state_their_sizes_in_four_ways():
+    for size in (20, 300, 70_000):
+        assert _zstd_size(Zstd().encode(np.random.default_rng(0).bytes(size))[:18]) == size
+    long = bytes.fromhex("28b52ffd c0 00") + (2**33).to_bytes(8, "little") + bytes(4)
+    assert _zstd_size(long) == 2**33
+    assert _zstd_size(b"\x28\xb5\x2f\xfd\x00" + bytes(13)) is None
+    assert _zstd_size(bytes(18)) is None
+
+
+def test_reading_ahead_of_the_end_or_of_a_missing_chunk_is_harmless(X, tmp_path):
+    array = zarr.create_array(tmp_path / "x.zarr", data=X, chunks=(10, 4))
+    (tmp_path / "x.zarr" / "c" / "1" / "0").unlink()
+    for start in (0, 100, 500):
+        local_chunks(array).read_ahead(start, start + 50)
 
 
 def test_a_sharded_array_is_read_by_whole_shards(X, tmp_path):

@@ -8,7 +8,10 @@ from typing import Any
 from dkmeans._typing import AnyArray
 from dkmeans.data.blocks import READ_BYTES, Reader, cut
 from dkmeans.data.source import Source, check_table, pick_columns, working_dtype
+from dkmeans.data.zarr_chunks import local_chunks
 from dkmeans.errors import SourceError
+
+AHEAD = 4  # pieces of READ_BYTES that the system is asked for while others are decoded
 
 
 class ZarrRows(Reader):
@@ -21,21 +24,28 @@ class ZarrRows(Reader):
         self.unit = _unit_rows(array)
         row_bytes = array.shape[1] * array.dtype.itemsize
         self.step = max(1, READ_BYTES // (row_bytes * self.unit)) * self.unit
+        self.chunks = local_chunks(array)
 
     def read(self, start: int, stop: int, out: AnyArray) -> None:
         """Write the rows to ``out``, a few chunks at a time."""
         for first in range(start, stop, self.step):
-            last = min(first + self.step, stop)
-            try:
-                rows = self.array[first:last, :]
-            except Exception as error:
-                raise SourceError(
-                    f"cannot read rows {first} to {last} of {self.where}:"
-                    f" {type(error).__name__}: {error}"
-                ) from error
-            out[first - start : last - start] = (
-                rows if self.picked is None else rows[:, self.picked]
-            )
+            last, done = min(first + self.step, stop), first
+            if self.chunks is not None:
+                self.chunks.read_ahead(first + AHEAD * self.step, last + AHEAD * self.step)
+                done = self.chunks.read(first, last, out[first - start : last - start], self.picked)
+            if done < last:
+                self._ask(done, last, out[done - start : last - start])
+
+    def _ask(self, first: int, last: int, out: AnyArray) -> None:
+        """Write the rows to ``out`` as zarr-python reads them."""
+        try:
+            rows = self.array[first:last, :]
+        except Exception as error:
+            raise SourceError(
+                f"cannot read rows {first} to {last} of {self.where}:"
+                f" {type(error).__name__}: {error}"
+            ) from error
+        out[:] = rows if self.picked is None else rows[:, self.picked]
 
 
 def _unit_rows(array: Any) -> int:

@@ -11,11 +11,10 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any, Protocol, TypeVar, cast
 
 import dask
@@ -26,11 +25,14 @@ from threadpoolctl import ThreadpoolController
 
 from dkmeans._typing import AnyArray, Floats
 from dkmeans.data.blocks import Blocks, Reader
+from dkmeans.data.buffers import Buffers
 from dkmeans.data.source import kernel_view
 from dkmeans.engine import progress
 from dkmeans.errors import DataError
 
 FAN_IN = 8  # parts combined at once
+TASKS_PER_THREAD = 64  # at least, before small blocks share a task: threads end a pass together
+TASK_BYTES = 64 * 2**20  # of the blocks that share a task, at most
 _NO_WEIGHTS = np.empty(0)
 
 
@@ -85,30 +87,9 @@ class _Outcome:
             sum(o.read_bytes for o in outcomes),
         )
 
-
-class _Buffers:
-    """Memory for blocks, used again: fresh pages can cost more than the work on them."""
-
-    def __init__(self) -> None:
-        self._free: list[AnyArray] = []
-
-    @contextmanager
-    def lend(self, size: int) -> Iterator[AnyArray]:
-        """An array of ``size`` bytes for as long as the context lasts."""
-        try:
-            buffer = self._free.pop()
-        except IndexError:
-            buffer = np.empty(0, np.uint8)
-        if len(buffer) < size:
-            del buffer
-            buffer = np.empty(size, np.uint8)
-        try:
-            yield buffer[:size]
-        finally:
-            self._free.append(buffer)
-
-    def __reduce__(self) -> Any:
-        return _Buffers, ()
+    def join(self, other: _Outcome) -> _Outcome:
+        """One of both, the other's rows after these."""
+        return _Outcome.combine([self, other])
 
 
 @dataclass(frozen=True)
@@ -121,9 +102,16 @@ class _Job:
     silent: bool = False
     reader: Reader | None = None
     sizes: tuple[int, ...] = ()
-    buffers: _Buffers = field(default_factory=_Buffers)
+    buffers: Buffers = field(default_factory=Buffers)
+    together: int = 1  # blocks that a task reads, one after another
 
-    def read(self, weights: AnyArray | None, block: int) -> _Outcome:
+    def read(self, weights: AnyArray | None, task: int) -> _Outcome:
+        """Read the blocks of a task in turn, and do the step to each."""
+        first = task * self.together
+        blocks = range(first, min(first + self.together, len(self.sizes)))
+        return reduce(_Outcome.join, (self._read(weights, block) for block in blocks))
+
+    def _read(self, weights: AnyArray | None, block: int) -> _Outcome:
         """Read a block into a buffer that has served before, and do the step to it."""
         reader = cast(Reader, self.reader)
         start, rows = cast(tuple[int, ...], self.offsets)[block], self.sizes[block]
@@ -215,7 +203,7 @@ class Passes:
         self.threads = threads or default_threads()
         self.total = Tally()
         self._since = Tally()
-        self._buffers = _Buffers()
+        self._buffers = Buffers()
         self._mark = time.perf_counter()
 
     def lap(self) -> Tally:
@@ -302,11 +290,22 @@ class Passes:
             with ThreadPoolExecutor(self.threads) as pool:
                 return _fold(pool.map(lambda item: job(*item), work))
 
+    def _together(self, blocks: Blocks) -> int:
+        """Small blocks that a task reads: a task of a cluster can cost as much as a MiB of rows."""
+        sizes = blocks.sizes or ()
+        if blocks.weights is not None:  # a task has those of one block
+            return 1
+        threads = self.threads if self.client is None else sum(self.client.nthreads().values())
+        fair = len(sizes) // (TASKS_PER_THREAD * max(1, threads))
+        return max(1, min(fair, TASK_BYTES // max(1, max(sizes) * blocks.row_bytes)))
+
     def _run_dask(self, blocks: Blocks, step: Step[P]) -> _Outcome:
         relay = self.client is not None and progress.watched()
         job = _Job(step, blocks.offsets, relay, self.silent, sizes=blocks.sizes or ())
         if isinstance(blocks.X, Reader):
-            job = replace(job, reader=blocks.X, buffers=self._buffers)
+            together = self._together(blocks)
+            job = replace(job, reader=blocks.X, buffers=self._buffers, together=together)
+            blocks = replace(blocks, sizes=_sums(job.sizes, together))
         outcome = _tree(blocks, job)
         if self.client is not None:
             with progress.relaying(self.client):
@@ -315,6 +314,11 @@ class Passes:
             with _one_thread_blas:
                 result = outcome.compute(scheduler=self._scheduler(), num_workers=self.threads)
         return cast(_Outcome, result[0, 0])
+
+
+def _sums(sizes: tuple[int, ...], together: int) -> tuple[int, ...]:
+    """Rows of each so many blocks."""
+    return tuple(sum(sizes[i : i + together]) for i in range(0, len(sizes), together))
 
 
 def _fold(outcomes: Iterable[_Outcome]) -> _Outcome:
