@@ -85,9 +85,9 @@ def _dask_ml(X: zarr.Array, stored: Stored, job: Job) -> tuple[Any, int]:
 
     # its tol is absolute, and the squared shift must be below it
     tol = job.tol * stored.mean_variance or sys.float_info.min
-    model = KMeans(
-        job.k, random_state=job.seed, max_iter=job.max_iter, tol=tol, **job.options
-    ).fit(da.from_zarr(X))
+    model = KMeans(job.k, random_state=job.seed, max_iter=job.max_iter, tol=tol, **job.options).fit(
+        da.from_zarr(X)
+    )
     return model.cluster_centers_, model.n_iter_
 
 

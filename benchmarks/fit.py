@@ -57,9 +57,7 @@ def contenders() -> list[Contender]:
         Contender("dkmeans, stream", "dkmeans", {"residency": "stream"}),
         Contender("dkmeans, memory", "dkmeans", {"residency": "memory"}),
         Contender("scikit-learn KMeans on the loaded array", "scikit-learn", {}),
-        Contender(
-            "scikit-learn MiniBatchKMeans, one epoch", "scikit-learn batches", {"epochs": 1}
-        ),
+        Contender("scikit-learn MiniBatchKMeans, one epoch", "scikit-learn batches", {"epochs": 1}),
     ]
     if have("dask-ml"):
         found.insert(2, Contender("dask-ml KMeans", "dask-ml", {}))
@@ -102,7 +100,7 @@ def run(*, quick: bool = False) -> Section:
         *missing(["dask-ml"]),
     ]
     rows = [_row(c, found[0], best) for c in found]
-    more = [*memory_fits.tables(quick=quick), first_fit.table()]
+    more = [*memory_fits.tables(quick=quick), first_fit.table(quick=quick)]
     return Section("Fit", settings, packages, 2, header, rows, notes, more)
 
 

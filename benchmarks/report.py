@@ -123,11 +123,6 @@ def spread(times: Sequence[float]) -> str:
     return f"±{50 * (high - low) / middle:.0f} %"
 
 
-def times(seconds: float, of: float) -> str:
-    """How often ``of`` goes into ``seconds``: **bold** below 1, where dkmeans loses."""
-    return mark(seconds / of)
-
-
 def mark(ratio: float) -> str:
     """A ratio of a peer's cost to that of dkmeans, **bold** where dkmeans loses."""
     return f"**{ratio:.2f}**" if ratio < 1 else f"{ratio:.2f}"

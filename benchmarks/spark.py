@@ -16,9 +16,9 @@ HEAP = "1g"
 HOW = (
     "Spark MLlib in local mode reads the same rows from Parquet, through its VectorAssembler, and"
     f" keeps them, as it does by default, in its own cache (heap {HEAP}, the rest on disk). Its"
-    " passes are the stages of its KMeans in Spark's event log that read at least as many records as"
-    " there are rows, from Parquet or from the cache; its MB are what they read, in the cache's own"
-    " encoding."
+    " passes are the stages of its KMeans in Spark's event log that read at least as many records"
+    " as there are rows, from Parquet or from the cache; its MB are what they read, in the cache's"
+    " own encoding."
 )
 
 

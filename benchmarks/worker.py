@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -46,23 +47,20 @@ def run(jobs: Sequence[Job], warm: Job | None = None) -> Iterator[Run]:
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     given = json.dumps({"warm": warm and asdict(warm), "jobs": [asdict(job) for job in jobs]})
-    done = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.worker", given],
-        env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert done.stdout is not None
-    assert done.stderr is not None
-    errors: list[str] = []
-    reader = threading.Thread(target=lambda: errors.extend(done.stderr or ()), daemon=True)
-    reader.start()
-    for line in done.stdout:
-        if line.startswith(MARK):
-            found = json.loads(line.removeprefix(MARK))
-            yield Run(Fitted(**found["fitted"]), found["peak"], found["growth"])
-    code = done.wait()
-    reader.join()
-    if code:
-        raise RuntimeError(f"a fit ended with {code}:\n{''.join(errors)[-4000:]}")
+    command = [sys.executable, "-m", "benchmarks.worker", given]
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
+        subprocess.Popen(
+            command, env=env, stdout=subprocess.PIPE, stderr=errors, text=True
+        ) as process,
+    ):
+        for line in process.stdout or ():
+            if line.startswith(MARK):
+                found = json.loads(line.removeprefix(MARK))
+                yield Run(Fitted(**found["fitted"]), found["peak"], found["growth"])
+        if code := process.wait():
+            errors.seek(0)
+            raise RuntimeError(f"a fit ended with {code}:\n{errors.read()[-4000:]}")
 
 
 @contextmanager
