@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import statistics
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from benchmarks import kernel_peers as peers
@@ -39,7 +41,9 @@ def run(*, quick: bool = False) -> Section:
     cells = []
     for d, k in QUICK_GRID if quick else GRID:
         case = make_case(d, k, _rows(d, k, quick))
-        times = _measure(case, repeats)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # of one iteration
+            times = _measure(case, repeats)
         cells.append((case, times))
         tell(" ".join(_row(case, times)))
     others = [_typed(quick, repeats), _threaded(quick, repeats)]

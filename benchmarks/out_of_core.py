@@ -30,7 +30,7 @@ class Size:
 
 
 FULL = (
-    Size(Made("20 apart", 16, 20, gap=12), 20, 16_000_000, 160_000, (0, 1, 2)),
+    Size(Made("20 apart", 16, 20, gap=12), 20, 16_000_000, 160_000, (0, 1)),
     Size(Made("overlapping", 32, 32), 16, 8_000_000, 80_000, (0,)),
 )
 QUICK = (Size(Made("20 apart", 16, 20, gap=12), 20, 40_000, 10_000, (0,)),)
@@ -98,7 +98,7 @@ def run(*, quick: bool = False) -> Section:
         "growth MB", "inertia", "worst inertia",
     )  # fmt: skip
     packages = ("dask-ml", "pyspark", "scikit-learn", "dask", "zarr", "numpy", "numba")
-    notes = [spark.HOW, *missing(["dask-ml", "pyspark"])]
+    notes = [*([spark.HOW] if have("pyspark") else []), *missing(["dask-ml", "pyspark"])]
     return Section("Out of core", settings, packages, 2, header, table, notes)
 
 

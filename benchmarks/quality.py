@@ -20,7 +20,7 @@ from benchmarks.report import Section, share, tell
 from benchmarks.stores import cost
 
 SEEDS, QUICK_SEEDS = 100, 3
-PIXELS = 20_000
+PIXELS = 10_000
 
 Array = np.ndarray[Any, Any]
 Fit = Callable[[Array, int, int], Any]  # X, k, seed -> a fitted model

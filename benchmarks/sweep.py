@@ -17,8 +17,8 @@ from benchmarks.report import Section, mark, spread, tell
 from benchmarks.stores import Stored, make_store, scratch
 
 KS, THREADS = range(2, 13), 2
-N_INITS = (1, 5)
-ROWS, CHUNKS, SEEDS = 1_000_000, 40, (0, 1, 2)
+N_INITS = (1, 3)
+ROWS, CHUNKS, SEEDS = 500_000, 20, (0, 1, 2)
 QUICK_ROWS, QUICK_CHUNKS, QUICK_SEEDS = 4_000, 2, (0,)
 DATA = (Made("6 clusters apart", 8, 6, gap=10), Made("overlapping", 8, 12, reach=1.5))
 

@@ -21,7 +21,7 @@ from benchmarks.stores import Stored, cost, make_store
 ROOT = Path(__file__).parents[1]
 EXPECTED = {  # the first cell of a row that each section must have
     "kernels": "784, 256 ",
-    "pass": "",
+    "pass": "zstd (Zarr's default), ",
     "passes-to-fixed-point": "separated, 16-D, 10, dkmeans, lloyd, streamed ",
     "quality": "iris, 150 x 4, 3, dkmeans ",
     "fit": "dkmeans, stream ",
