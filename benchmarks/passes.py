@@ -25,8 +25,7 @@ from dkmeans.data.sources import open_source
 from dkmeans.data.synthetic import Blobs
 from dkmeans.engine.lloyd import LloydStep
 from dkmeans.engine.passes import Passes
-from dkmeans.engine.seeding import survey_streams
-from dkmeans.engine.survey import SurveyStep
+from dkmeans.engine.survey import SurveyStep, survey_streams
 
 THREADS = 2
 MIB = 2**20

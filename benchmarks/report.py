@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import platform
 import re
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -25,6 +24,19 @@ its first line names; ratios compare figures of that run only.
 
 
 @dataclass(frozen=True)
+class Table:
+    """One more table of a section, under what ``settings`` say of it."""
+
+    settings: str
+    header: tuple[str, ...]
+    rows: Sequence[Sequence[str]]
+
+    def lines(self) -> list[str]:
+        """The table as Markdown."""
+        return ["", self.settings, "", *table(self.header, self.rows)]
+
+
+@dataclass(frozen=True)
 class Section:
     """What one section found."""
 
@@ -35,21 +47,23 @@ class Section:
     header: tuple[str, ...]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
+    more: Sequence[Table] = ()
+    pictures: Mapping[str, bytes] = field(default_factory=dict)  # file name -> its bytes
 
     def markdown(self) -> str:
         """The section as Markdown."""
-        today = datetime.datetime.now(datetime.UTC).date().isoformat()
         plural = "" if self.threads == 1 else "s"
         lines = [
             f"## {self.title}",
             "",
-            f"{machine_line()}; {self.threads} thread{plural}; {today}.",
+            f"{machine_line()}; {self.threads} thread{plural}.",
             f"{versions(self.packages)}.",
-            "",
-            self.settings,
-            "",
-            *table(self.header, self.rows),
+            *Table(self.settings, self.header, self.rows).lines(),
         ]
+        for other in self.more:
+            lines += other.lines()
+        for name in self.pictures:
+            lines += ["", f"![{self.title}]({name})"]
         if self.notes:
             lines += ["", *(f"- {note}" for note in self.notes)]
         return "\n".join(lines) + "\n"
@@ -109,6 +123,21 @@ def spread(times: Sequence[float]) -> str:
     return f"±{50 * (high - low) / middle:.0f} %"
 
 
+def mark(ratio: float) -> str:
+    """A ratio of a peer's cost to that of dkmeans, **bold** where dkmeans loses."""
+    return f"**{ratio:.2f}**" if ratio < 1 else f"{ratio:.2f}"
+
+
+def share(value: float) -> str:
+    """A share as a percentage."""
+    return f"{100 * value:.0f} %"
+
+
+def tell(line: str) -> None:
+    """Print a line of progress at once."""
+    print(line, flush=True)
+
+
 def write_section(out: Path, name: str, section: Section) -> None:
     """Replace the section of this name in the file, or add it at the end."""
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
@@ -120,3 +149,5 @@ def write_section(out: Path, name: str, section: Section) -> None:
     else:
         text = f"{text.rstrip()}\n\n{body}\n"
     out.write_text(text, encoding="utf-8")
+    for picture, data in section.pictures.items():
+        out.with_name(picture).write_bytes(data)

@@ -713,6 +713,8 @@ def explore(work, given, plan):
             break
         cost = _lloyd(work, cost, plan[2], int(plan[3]))
     if many and plan[8] > 0:
-        cost = _shake(work, cost, int(plan[8]), int(plan[9]), int(plan[10]), plan[11], int(plan[12]))
+        cost = _shake(
+            work, cost, int(plan[8]), int(plan[9]), int(plan[10]), plan[11], int(plan[12])
+        )
         cost = _lloyd(work, cost, plan[2], int(plan[3]))
     return cost
