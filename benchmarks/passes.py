@@ -176,7 +176,7 @@ def overhead(n_blocks: int) -> list[str]:
 
     def cost(blocks: Blocks, passes: Passes) -> str:
         times = []
-        for _ in range(4):
+        for _ in range(3):
             start = time.perf_counter()
             passes.run(blocks, do_nothing, "nothing")
             times.append(time.perf_counter() - start)
