@@ -1,0 +1,202 @@
+"""Search for good centers on rows in memory: seeding, swaps and Lloyd, restarted where it is cheap.
+
+The result depends on the rows, their weights, the number of clusters and the seed alone. How much
+is tried is a function of the sizes, never of the clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from dkmeans._typing import AnyArray, Floats, Ints
+
+BLOCK = 4096  # rows moved and scaled at once
+MOST_FOUND = 3
+_SAME = 1e-5  # costs that differ by less than this share are those of one solution
+_SEARCH, _IMPROVE = 11, 12  # streams of random numbers
+
+
+@dataclass(frozen=True)
+class Found:
+    """Centers, and what they cost on the rows that they were found on."""
+
+    centers: Floats  # (k, d) float64
+    cost: float  # sum of weight * squared distance
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much to try; see :func:`plan_for`."""
+
+    runs: int
+    tries: int  # swaps tried after seeding, and how many may fail in a row
+    patience: int
+    tol: float  # fall of the cost, as a share of it, at which Lloyd stops
+    iterations: int
+    rounds: int  # of swaps and Lloyd, after the first
+    later_tries: int
+    later_patience: int
+    refine: int  # means taken of what a row would win, before it is weighed
+
+    def as_array(self) -> Floats:
+        """The numbers that the kernel takes."""
+        return np.array(
+            [
+                self.tries,
+                self.patience,
+                self.tol,
+                self.iterations,
+                self.rounds,
+                self.later_tries,
+                self.later_patience,
+                self.refine,
+            ],
+            dtype=np.float64,
+        )
+
+
+def plan_for(m: int, k: int, d: int) -> Plan:
+    """How much to try with m rows of d features and k centers."""
+    work = float(m) * k * d
+    if work > 2e8:
+        return Plan(1, k, k // 4 + 8, 1e-3, 20, 1, k, k // 4 + 8, 0)
+    runs = int(max(1, min(8, 4e6 / work)))
+    return Plan(runs, k, k, 1e-6, 200, 10, 2 * k + 8, k + 8, 1)
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Rows moved and scaled into float32 tiles; see ``search_kernels``."""
+
+    values: AnyArray
+    weights: AnyArray
+    shift: Floats
+    scale: float
+
+
+def tiles_of(points: AnyArray, weights: Floats) -> Tiles:
+    """Move the rows to their mean, scale them to within 1, and lay them out in tiles."""
+    from dkmeans.engine.search_kernels import WIDTH
+
+    m, d = points.shape
+    low, high = points.min(axis=0).astype(np.float64), points.max(axis=0).astype(np.float64)
+    with np.errstate(over="ignore"):
+        shift = points[:: max(1, m // BLOCK)].mean(axis=0, dtype=np.float64)
+        shift = np.where(np.isfinite(shift), shift, low / 2 + high / 2)
+        reach = float(np.maximum(high - shift, shift - low).max())
+    scale = 2.0 ** min(1000, -math.frexp(reach)[1]) if 0 < reach < math.inf else 1.0
+    tiles = -(-m // WIDTH)
+    values = np.zeros((tiles, d + d % 2, WIDTH), np.float32)
+    for start in range(0, m, BLOCK):
+        rows = (points[start : start + BLOCK] - shift) * scale
+        whole = len(rows) // WIDTH
+        b = start // WIDTH
+        full = rows[: whole * WIDTH].reshape(whole, WIDTH, d)
+        values[b : b + whole, :d] = full.transpose(0, 2, 1)
+        rest = rows[whole * WIDTH :]
+        if len(rest):
+            values[b + whole, :d, : len(rest)] = rest.T
+    held = np.zeros(tiles * WIDTH, np.float32)
+    held[:m] = _relative(weights) if len(weights) else 1
+    return Tiles(values, held, shift, scale)
+
+
+def _relative(weights: Floats) -> Floats:
+    """Weights as shares of the greatest; of equal weight where none has any."""
+    most = float(weights.max())
+    return weights / most if most > 0 else np.ones(len(weights))
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What one search found, in the units of the tiles."""
+
+    cost: float
+    centers: AnyArray  # (k, d) float32
+    labels: Ints
+
+
+def search(
+    points: AnyArray, weights: Floats, k: int, seed: int, *, threads: int = 1
+) -> list[Found]:
+    """Search for k centers of the rows ``points`` (m, d); the best first, up to three that differ.
+
+    Parameters
+    ----------
+    points
+        Finite rows, C-contiguous.
+    weights
+        Their weights; of length 0 for 1 each.
+    k
+        How many centers; rows are repeated where fewer differ.
+    seed
+        Of every draw.
+    threads
+        Restarts that run at a time; no effect on what is found.
+    """
+    tiles = tiles_of(points, weights)
+    plan = plan_for(len(points), k, points.shape[1])
+
+    def run(number: int) -> Raw:
+        return _explore(tiles, k, None, plan, seed, _SEARCH, number)
+
+    if threads > 1 and plan.runs > 1 and points.size * k > 1e6:
+        with ThreadPoolExecutor(min(threads, plan.runs)) as pool:
+            found = list(pool.map(run, range(plan.runs)))
+    else:
+        found = [run(number) for number in range(plan.runs)]
+    return [_found(points, weights, tiles, raw) for raw in _best(found)]
+
+
+def improve(
+    points: AnyArray, weights: Floats, centers: Floats, seed: int, *, threads: int = 1
+) -> Found:
+    """Local search by swaps and Lloyd from ``centers`` (k, d) on the rows ``points`` (m, d)."""
+    tiles = tiles_of(points, weights)
+    plan = plan_for(len(points), len(centers), points.shape[1])
+    given = ((centers - tiles.shift) * tiles.scale).astype(np.float32)
+    better = _explore(tiles, len(centers), given, plan, seed, _IMPROVE, 0)
+    return _found(points, weights, tiles, better)
+
+
+def _explore(
+    tiles: Tiles, k: int, given: AnyArray | None, plan: Plan, seed: int, *stream: int
+) -> Raw:
+    """Cost, in units of the tiles, and centers (k, d) float32 of one search."""
+    from dkmeans.engine import search_kernels
+    from dkmeans.engine.sampling import stream_key
+
+    work = search_kernels.workspace(tiles.values, tiles.weights, k, stream_key(seed, *stream))
+    if given is not None:
+        for j, row in enumerate(given):
+            work.centers[j // 4, :, j % 4] = 0
+            work.centers[j // 4, : len(row), j % 4] = row
+    cost = search_kernels.explore(work, given is not None, plan.as_array())
+    _, d, _ = work.centers.shape
+    return Raw(cost, work.centers.transpose(0, 2, 1).reshape(-1, d)[:k], work.label[0])
+
+
+def _best(found: Sequence[Raw]) -> list[Raw]:
+    """The best few, of one solution only the first."""
+    kept: list[Raw] = []
+    for raw in sorted(found, key=lambda raw: raw.cost):
+        if len(kept) < MOST_FOUND and (not kept or raw.cost > kept[-1].cost * (1 + _SAME)):
+            kept.append(raw)
+    return kept
+
+
+def _found(points: AnyArray, weights: Floats, tiles: Tiles, raw: Raw) -> Found:
+    """Centers in the units of the rows, and their cost in float64."""
+    m, d = points.shape
+    centers = raw.centers[:, :d].astype(np.float64) / tiles.scale + tiles.shift
+    cost = 0.0
+    for start in range(0, m, BLOCK):
+        diff = points[start : start + BLOCK] - centers[raw.labels[start : min(m, start + BLOCK)]]
+        sq = np.einsum("ij,ij->i", diff, diff)
+        cost += float((sq * weights[start : start + BLOCK] if len(weights) else sq).sum())
+    return Found(centers, cost)

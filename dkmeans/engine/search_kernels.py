@@ -1,0 +1,512 @@
+# mypy: disallow-untyped-defs=False, disallow-untyped-calls=False, check-untyped-defs=False
+# mypy: disallow-untyped-decorators=False, disallow-incomplete-defs=False, warn-return-any=False
+"""Compiled local search for centers on rows in memory: seeding, swaps and Lloyd in one call.
+
+Rows are float32, moved and scaled, in tiles of ``WIDTH`` rows, feature by feature, so that every
+distance is the direct formula ``sum((x - c)^2)``, vectorised over rows and summed over the features
+in their order: the same on every processor up to the fusing of multiplications and additions. For
+each row the two nearest centers and the squared distances to them are maintained. That is enough
+to know what any swap of a center for a row would gain at the price of one distance a row (Kanungo
+et al. 2004; Lattanzi and Sohler 2019). Sums of rows are in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans.engine.sampling import uniform
+
+WIDTH = 64  # rows of a tile
+FAR = np.float32(1e15)  # coordinates of the centers that fill up a group of four
+NEVER = np.float32(3e38)  # further than any of them
+BOUNDED = 24  # centers from which Lloyd keeps bounds instead of scanning all rows
+
+
+_INNER: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+_ENTRY: dict[str, Any] = {**_INNER, "cache": True}
+_NEAR, _NEXT, _FRESH = 0, 1, 2  # squared distance to the nearest center, the second, the trial
+_OWN, _OTHER, _LIST = 0, 1, 2  # nearest center, second nearest, rows to scan again
+_LOSS, _CHANGE, _MASS, _SHIFT = 0, 1, 2, 3  # of removing a center, with the trial; weight; move
+
+
+class Work(NamedTuple):
+    """Rows, the state of one search, and scratch; see :func:`workspace`."""
+
+    tiles: AnyArray  # (t, d, WIDTH) float32; d is even, the last tile is filled up with zeros
+    weights: AnyArray  # (m,) float32; m = t * WIDTH; zero where filled up
+    centers: AnyArray  # (k/4, d, 4) float32
+    dist: AnyArray  # (3, m) float32: near, next, fresh
+    label: Ints  # (3, m) int32: own, other, list
+    share: Floats  # (t,) cost of each tile
+    stats: Floats  # (4, k): loss, change, mass, shift
+    sums: Floats  # (k, d) of the rows of each center
+    point: AnyArray  # (d,) float32, the center on trial
+    tile: AnyArray  # (1, d, WIDTH) float32, rows gathered
+    scores: AnyArray  # (6, WIDTH) float32: of four centers, of the nearest two
+    labels: Ints  # (2, WIDTH) int32: the nearest two
+    random: AnyArray  # (2,) uint64: key, and number of the draws made
+
+
+def workspace(tiles: AnyArray, weights: AnyArray, k: int, key: np.uint64) -> Work:
+    """Arrays of a search for k centers; what it only reads can be shared by several."""
+    t, d, _ = tiles.shape
+    return Work(
+        tiles,
+        weights,
+        np.full((-(-k // 4), d, 4), FAR, np.float32),
+        np.empty((3, t * WIDTH), np.float32),
+        np.empty((3, t * WIDTH), np.int32),
+        np.empty(t),
+        np.zeros((4, k)),
+        np.zeros((k, d)),
+        np.zeros(d, np.float32),
+        np.empty((1, d, WIDTH), np.float32),
+        np.empty((6, WIDTH), np.float32),
+        np.empty((2, WIDTH), np.int32),
+        np.array([key, 0], np.uint64),
+    )
+
+
+@njit(**_INNER)
+def _random(work):
+    work.random[1] += np.uint64(1)
+    return uniform(work.random[0], work.random[1])
+
+
+@njit(**_INNER, fastmath={"contract"})
+def _sweep(tiles, point, fresh):
+    """Squared distance of every row to ``point``."""
+    for b in range(tiles.shape[0]):
+        start = b * WIDTH
+        for f in range(0, tiles.shape[1], 2):
+            c0, c1 = point[f], point[f + 1]
+            if f == 0:
+                for i in range(WIDTH):
+                    x0, x1 = tiles[b, f, i] - c0, tiles[b, f + 1, i] - c1
+                    fresh[start + i] = x0 * x0 + x1 * x1
+            else:
+                for i in range(WIDTH):
+                    x0, x1 = tiles[b, f, i] - c0, tiles[b, f + 1, i] - c1
+                    fresh[start + i] += x0 * x0 + x1 * x1
+
+
+@njit(**_INNER, fastmath={"contract"})
+def _score(tile, centers, scores, labels):
+    """Two nearest centers of each row of a tile, four centers and two features at a time."""
+    scores[4:] = NEVER
+    labels[:] = 0
+    for q in range(centers.shape[0]):
+        scores[:4] = 0
+        for f in range(0, tile.shape[1], 2):
+            g = f + 1
+            a0, a1, a2, a3 = centers[q, f, 0], centers[q, f, 1], centers[q, f, 2], centers[q, f, 3]
+            b0, b1, b2, b3 = centers[q, g, 0], centers[q, g, 1], centers[q, g, 2], centers[q, g, 3]
+            for i in range(WIDTH):
+                x, y = tile[0, f, i], tile[0, g, i]
+                scores[0, i] += (x - a0) * (x - a0) + (y - b0) * (y - b0)
+                scores[1, i] += (x - a1) * (x - a1) + (y - b1) * (y - b1)
+                scores[2, i] += (x - a2) * (x - a2) + (y - b2) * (y - b2)
+                scores[3, i] += (x - a3) * (x - a3) + (y - b3) * (y - b3)
+        for lane in range(4):
+            j = np.int32(4 * q + lane)
+            for i in range(WIDTH):
+                new, best, second = scores[lane, i], scores[4, i], scores[5, i]
+                first, then = labels[0, i], labels[1, i]
+                scores[5, i] = best if new < best else (new if new < second else second)
+                labels[1, i] = first if new < best else (j if new < second else then)
+                scores[4, i] = new if new < best else best
+                labels[0, i] = j if new < best else first
+
+
+@njit(**_INNER)
+def _list_all(rows):
+    for i in range(rows.shape[0]):
+        rows[i] = i
+
+
+@njit(**_INNER)
+def _scan(work, count):
+    """Two nearest centers of the first ``count`` rows listed; return how many changed the nearest.
+
+    Those move from the sum of the one center to that of the other.
+    """
+    near, follow, own, other = (
+        work.dist[_NEAR],
+        work.dist[_NEXT],
+        work.label[_OWN],
+        work.label[_OTHER],
+    )
+    rows, tile, scores, labels = work.label[_LIST], work.tile, work.scores, work.labels
+    changed = 0
+    for start in range(0, count, WIDTH):
+        many = min(WIDTH, count - start)
+        for f in range(tile.shape[1]):
+            for i in range(many):
+                tile[0, f, i] = work.tiles[rows[start + i] >> 6, f, rows[start + i] & 63]
+        _score(tile, work.centers, scores, labels)
+        for i in range(many):
+            row = rows[start + i]
+            if labels[0, i] != own[row]:
+                changed += 1
+                _move(
+                    work.sums, work.stats[_MASS], work.weights[row], tile, i, own[row], labels[0, i]
+                )
+            near[row], follow[row] = scores[4, i], scores[5, i]
+            own[row], other[row] = labels[0, i], labels[1, i]
+    return changed
+
+
+@njit(**_INNER)
+def _move(sums, mass, weight, tile, i, old, new):
+    """Move a row from the sum of one center to that of another."""
+    mass[old] -= weight
+    mass[new] += weight
+    for f in range(tile.shape[1]):
+        value = np.float64(weight) * tile[0, f, i]
+        sums[old, f] -= value
+        sums[new, f] += value
+
+
+@njit(**_INNER, fastmath={"contract"})
+def _share(near, weights, b, part):
+    """Cost of a tile: summed by folding it in half, an order that vectorises."""
+    start = b * WIDTH
+    for i in range(WIDTH):
+        part[0, i] = weights[start + i] * near[start + i]
+    half = WIDTH // 2
+    while half > 0:
+        for i in range(half):
+            part[0, i] += part[0, i + half]
+        half //= 2
+    return np.float64(part[0, 0])
+
+
+@njit(**_INNER)
+def _total(work):
+    """Cost of every tile, and the loss of removing each center; return the cost."""
+    near, follow, own, loss = (
+        work.dist[_NEAR],
+        work.dist[_NEXT],
+        work.label[_OWN],
+        work.stats[_LOSS],
+    )
+    loss[:] = 0
+    total = 0.0
+    for b in range(work.tiles.shape[0]):
+        work.share[b] = _share(near, work.weights, b, work.scores)
+        total += work.share[b]
+        for i in range(b * WIDTH, (b + 1) * WIDTH):
+            loss[own[i]] += work.weights[i] * (follow[i] - near[i])
+    return total
+
+
+@njit(**_INNER)
+def _draw(work, total):
+    """Copy to ``work.point`` a row drawn in proportion to its share of the cost ``total``."""
+    near, weights = work.dist[_NEAR], work.weights
+    target = _random(work) * total
+    b = 0
+    while b < work.share.shape[0] - 1 and (target >= work.share[b] or work.share[b] == 0):
+        target -= work.share[b]
+        b += 1
+    while work.share[b] == 0 and b > 0:  # the target lay beyond the last share by rounding
+        b -= 1
+    chosen = b * WIDTH
+    for i in range(b * WIDTH, (b + 1) * WIDTH):
+        part = weights[i] * near[i]
+        if part > 0:
+            chosen = i
+            target -= part
+            if target < 0:
+                break
+    for f in range(work.tiles.shape[1]):
+        work.point[f] = work.tiles[chosen // WIDTH, f, chosen % WIDTH]
+
+
+@njit(**_INNER)
+def _absorb(near, follow, own, other, fresh, b, j):
+    """Take center j, at distances ``fresh``, into the two nearest of a tile's rows."""
+    for i in range(b * WIDTH, (b + 1) * WIDTH):
+        new, best, second = fresh[i], near[i], follow[i]
+        first, then = own[i], other[i]
+        follow[i] = best if new < best else (new if new < second else second)
+        other[i] = first if new < best else (j if new < second else then)
+        near[i] = new if new < best else best
+        own[i] = j if new < best else first
+
+
+@njit(**_INNER)
+def _place(work, j):
+    for f in range(work.tiles.shape[1]):
+        work.centers[j // 4, f, j % 4] = work.point[f]
+
+
+@njit(**_INNER)
+def _closer(fresh, follow, b):
+    """How many rows of a tile have the center on trial among their two nearest."""
+    count = 0
+    for i in range(b * WIDTH, (b + 1) * WIDTH):
+        count += fresh[i] < follow[i]
+    return count
+
+
+@njit(**_INNER)
+def _weigh(work):
+    """Best center to give up for the one on trial, and the change of cost."""
+    near, follow, fresh, own = (
+        work.dist[_NEAR],
+        work.dist[_NEXT],
+        work.dist[_FRESH],
+        work.label[_OWN],
+    )
+    loss, change = work.stats[_LOSS], work.stats[_CHANGE]
+    for j in range(loss.shape[0]):
+        change[j] = loss[j]
+    gain = 0.0
+    for b in range(work.tiles.shape[0]):
+        if _closer(fresh, follow, b) == 0:
+            continue
+        for i in range(b * WIDTH, (b + 1) * WIDTH):
+            new = fresh[i]
+            if new < follow[i]:
+                weight = np.float64(work.weights[i])
+                if new < near[i]:
+                    gain += weight * (near[i] - new)
+                    change[own[i]] -= weight * (follow[i] - near[i])
+                else:
+                    change[own[i]] -= weight * (follow[i] - new)
+    least = 0
+    for j in range(change.shape[0]):
+        if change[j] < change[least]:
+            least = j
+    return least, change[least] - gain
+
+
+@njit(**_INNER)
+def _swap(work, j):
+    """Put the point on trial in the place of center j; return the cost."""
+    near, follow, fresh = work.dist[_NEAR], work.dist[_NEXT], work.dist[_FRESH]
+    own, other, rows = work.label[_OWN], work.label[_OTHER], work.label[_LIST]
+    _place(work, j)
+    count = 0
+    for b in range(work.tiles.shape[0]):
+        for i in range(b * WIDTH, (b + 1) * WIDTH):
+            rows[count] = i
+            count += own[i] == j or other[i] == j
+        if _closer(fresh, follow, b) > 0:
+            _absorb(near, follow, own, other, fresh, b, np.int32(j))
+    _scan(work, count)
+    return _total(work)
+
+
+@njit(**_INNER)
+def _refine_point(work):
+    """Move the point on trial to the mean of the rows that it would win."""
+    near, fresh, total = work.dist[_NEAR], work.dist[_FRESH], np.zeros(work.point.shape[0])
+    mass = 0.0
+    for b in range(work.tiles.shape[0]):
+        if _closer(fresh, near, b) == 0:
+            continue
+        for i in range(WIDTH):
+            if fresh[b * WIDTH + i] < near[b * WIDTH + i]:
+                weight = np.float64(work.weights[b * WIDTH + i])
+                mass += weight
+                for f in range(total.shape[0]):
+                    total[f] += weight * work.tiles[b, f, i]
+    if mass > 0:
+        for f in range(total.shape[0]):
+            work.point[f] = np.float32(total[f] / mass)
+
+
+@njit(**_INNER)
+def _tally(work):
+    """Sum and weight of the rows of each center."""
+    own, mass = work.label[_OWN], work.stats[_MASS]
+    work.sums[:] = 0
+    mass[:] = 0
+    for b in range(work.tiles.shape[0]):
+        for i in range(WIDTH):
+            weight, j = np.float64(work.weights[b * WIDTH + i]), own[b * WIDTH + i]
+            mass[j] += weight
+            for f in range(work.tiles.shape[1]):
+                work.sums[j, f] += weight * work.tiles[b, f, i]
+
+
+@njit(**_INNER)
+def _recenter(work):
+    """Move the centers to the means of their rows; return the greatest two moves and whose."""
+    mass, shift = work.stats[_MASS], work.stats[_SHIFT]
+    first, second, whose = 0.0, 0.0, -1
+    for j in range(mass.shape[0]):
+        moved = 0.0
+        if mass[j] > 1e-12:
+            for f in range(work.tiles.shape[1]):
+                new = np.float32(work.sums[j, f] / mass[j])
+                diff = np.float64(new) - work.centers[j // 4, f, j % 4]
+                moved += diff * diff
+                work.centers[j // 4, f, j % 4] = new
+        moved = math.sqrt(moved) * 1.000001
+        shift[j] = moved
+        if moved > first:
+            first, second, whose = moved, first, j
+        elif moved > second:
+            second = moved
+    return first, second, whose
+
+
+@njit(**_INNER)
+def _explained(work):
+    """Sum of |sum|^2 / weight over the centers: by how much it rises, the cost falls."""
+    mass = work.stats[_MASS]
+    total = 0.0
+    for j in range(mass.shape[0]):
+        if mass[j] > 1e-12:
+            part = 0.0
+            for f in range(work.tiles.shape[1]):
+                part += work.sums[j, f] * work.sums[j, f]
+            total += part / mass[j]
+    return total
+
+
+@njit(**_INNER)
+def _bound(work, first, second, whose):
+    """Loosen the bounds by the moves; list the rows whose center may have changed."""
+    near, follow, own, rows = (
+        work.dist[_NEAR],
+        work.dist[_NEXT],
+        work.label[_OWN],
+        work.label[_LIST],
+    )
+    shift = work.stats[_SHIFT]
+    count = 0
+    for i in range(near.shape[0]):
+        j = own[i]
+        near[i] += np.float32(shift[j])
+        follow[i] -= np.float32(second if j == whose else first)
+        rows[count] = i
+        count += near[i] >= follow[i]
+    return count
+
+
+@njit(**_INNER)
+def _seed(work):
+    """k-means++ (Arthur and Vassilvitskii 2007); return the cost.
+
+    Rows are repeated where too few differ.
+    """
+    near, follow, fresh = work.dist[_NEAR], work.dist[_NEXT], work.dist[_FRESH]
+    own, other = work.label[_OWN], work.label[_OTHER]
+    near[:] = 1
+    for b in range(work.tiles.shape[0]):
+        work.share[b] = _share(near, work.weights, b, work.scores)
+    total = 0.0
+    for b in range(work.share.shape[0]):
+        total += work.share[b]
+    for j in range(work.sums.shape[0]):
+        if total > 0:
+            _draw(work, total)
+        if j == 0:
+            near[:] = NEVER
+            follow[:] = NEVER
+            own[:] = 0
+            other[:] = 0
+        _place(work, j)
+        _sweep(work.tiles, work.point, fresh)
+        total = 0.0
+        for b in range(work.tiles.shape[0]):
+            if _closer(fresh, follow, b) > 0:
+                _absorb(near, follow, own, other, fresh, b, np.int32(j))
+                work.share[b] = _share(near, work.weights, b, work.scores)
+            total += work.share[b]
+    return _total(work)
+
+
+@njit(**_INNER)
+def _swaps(work, cost, most, patience, refine):
+    """LS++ (Lattanzi and Sohler 2019): swaps for rows drawn by D^2, kept where the cost falls.
+
+    With ``refine``, the row drawn gives way to the mean of the rows that it would win (the
+    foresight of Conrads et al. 2024). Stops after ``patience`` tries in a row without success.
+    Returns the cost and the number of swaps.
+    """
+    failed, kept = 0, 0
+    for _ in range(most):
+        if failed >= patience or cost <= 0:
+            break
+        _draw(work, cost)
+        _sweep(work.tiles, work.point, work.dist[_FRESH])
+        for _ in range(refine):
+            _refine_point(work)
+            _sweep(work.tiles, work.point, work.dist[_FRESH])
+        j, delta = _weigh(work)
+        failed += 1
+        if delta < -1e-6 * cost:
+            cost = _swap(work, j)
+            kept += 1
+            failed = 0
+    return cost, kept
+
+
+@njit(**_INNER)
+def _lloyd(work, cost, tol, most):
+    """Lloyd's iterations until the cost falls by less than ``tol`` of it; return the cost.
+
+    With many centers, bounds on the distances to the nearest and to any other tell which rows
+    need a scan (Hamerly 2010).
+    """
+    m, bounded = work.weights.shape[0], work.sums.shape[0] >= BOUNDED
+    near, follow, rows = work.dist[_NEAR], work.dist[_NEXT], work.label[_LIST]
+    _tally(work)
+    _list_all(rows)
+    if bounded:
+        for i in range(m):
+            near[i], follow[i] = math.sqrt(near[i]), math.sqrt(follow[i])
+    explained = _explained(work)
+    for _ in range(most):
+        first, second, whose = _recenter(work)
+        if bounded:
+            count = _bound(work, first, second, whose)
+            changed = _scan(work, count)
+            for i in range(count):
+                row = rows[i]
+                near[row], follow[row] = math.sqrt(near[row]), math.sqrt(follow[row])
+        else:
+            changed = _scan(work, m)
+        before, explained = explained, _explained(work)
+        if changed == 0 or explained - before <= tol * cost:
+            break
+    _recenter(work)
+    _list_all(rows)
+    _scan(work, m)
+    return _total(work)
+
+
+@njit(**_ENTRY)
+def explore(work, given, plan):
+    """One search: seeding unless the centers are ``given``, then swaps and Lloyd in turn.
+
+    plan: tries, patience; tol, most; rounds, tries, patience, refine
+    """
+    if given:
+        work.label[:] = 0
+        _list_all(work.label[_LIST])
+        _scan(work, work.weights.shape[0])
+        cost = _total(work)
+    else:
+        cost = _seed(work)
+    many = work.sums.shape[0] > 1
+    for step in range(1 + int(plan[4])):
+        kept = 1
+        if many:
+            at = 0 if step == 0 else 5
+            refine = 0 if step == 0 else int(plan[7])
+            cost, kept = _swaps(work, cost, int(plan[at]), int(plan[at + 1]), refine)
+        if kept == 0 and step > 0:
+            break
+        cost = _lloyd(work, cost, plan[2], int(plan[3]))
+    return cost
