@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
 
 BLOCK = 4096  # rows moved and scaled at once
+NARROW = 16  # features up to which columns are copied, to read each at once
 MOST_FOUND = 3
 _SAME = 1e-5  # costs that differ by less than this share are those of one solution
 _SEARCH, _IMPROVE = 11, 12  # streams of random numbers
@@ -31,42 +32,41 @@ class Found:
 
 @dataclass(frozen=True)
 class Plan:
-    """How much to try; see :func:`plan_for`."""
+    """How much one search tries."""
 
-    runs: int
     tries: int  # swaps tried after seeding, and how many may fail in a row
     patience: int
     tol: float  # fall of the cost, as a share of it, at which Lloyd stops
     iterations: int
-    rounds: int  # of swaps and Lloyd, after the first
-    later_tries: int
-    later_patience: int
-    refine: int  # means taken of what a row would win, before it is weighed
+    rounds: int = 0  # of swaps and Lloyd, after the first
+    later_tries: int = 0
+    later_patience: int = 0
+    refine: int = 0  # means taken of what a row would win, before it is weighed
 
     def as_array(self) -> Floats:
         """The numbers that the kernel takes."""
-        return np.array(
-            [
-                self.tries,
-                self.patience,
-                self.tol,
-                self.iterations,
-                self.rounds,
-                self.later_tries,
-                self.later_patience,
-                self.refine,
-            ],
-            dtype=np.float64,
-        )
+        return np.array(astuple(self), dtype=np.float64)
 
 
-def plan_for(m: int, k: int, d: int) -> Plan:
+@dataclass(frozen=True)
+class Budget:
+    """Searches that start from seeds, and how the best of them goes on; see :func:`budget_for`."""
+
+    runs: int
+    start: Plan
+    finish: Plan
+
+
+def budget_for(m: int, k: int, d: int) -> Budget:
     """How much to try with m rows of d features and k centers."""
     work = float(m) * k * d
     if work > 2e8:
-        return Plan(1, k, k // 4 + 8, 1e-3, 20, 1, k, k // 4 + 8, 0)
+        start = Plan(k, k // 4 + 8, 1e-3, 20)
+        return Budget(1, start, Plan(k, k // 4 + 8, 1e-3, 20))
     runs = int(max(1, min(8, 4e6 / work)))
-    return Plan(runs, k, k, 1e-6, 200, 10, 2 * k + 8, k + 8, 1)
+    start = Plan(k, k, 1e-3, 20)
+    finish = Plan(2 * k, k, 1e-5, 100, 4, 2 * k, k, 1)
+    return Budget(runs, start, finish)
 
 
 @dataclass(frozen=True)
@@ -84,26 +84,26 @@ def tiles_of(points: AnyArray, weights: Floats) -> Tiles:
     from dkmeans.engine.search_kernels import WIDTH
 
     m, d = points.shape
-    low, high = points.min(axis=0).astype(np.float64), points.max(axis=0).astype(np.float64)
+    columns = np.ascontiguousarray(points.T) if d <= NARROW else points.T
+    low, high = columns.min(axis=1).astype(np.float64), columns.max(axis=1).astype(np.float64)
     with np.errstate(over="ignore"):
-        shift = points[:: max(1, m // BLOCK)].mean(axis=0, dtype=np.float64)
+        shift = columns[:, :: max(1, m // BLOCK)].mean(axis=1, dtype=np.float64)
         shift = np.where(np.isfinite(shift), shift, low / 2 + high / 2)
         reach = float(np.maximum(high - shift, shift - low).max())
     scale = 2.0 ** min(1000, -math.frexp(reach)[1]) if 0 < reach < math.inf else 1.0
     tiles = -(-m // WIDTH)
-    values = np.zeros((tiles, d + d % 2, WIDTH), np.float32)
+    values = np.empty((tiles, d + d % 2, WIDTH), np.float32)
     for start in range(0, m, BLOCK):
-        rows = (points[start : start + BLOCK] - shift) * scale
-        whole = len(rows) // WIDTH
-        b = start // WIDTH
-        full = rows[: whole * WIDTH].reshape(whole, WIDTH, d)
-        values[b : b + whole, :d] = full.transpose(0, 2, 1)
-        rest = rows[whole * WIDTH :]
-        if len(rest):
-            values[b + whole, :d, : len(rest)] = rest.T
+        stop = min(m, start + BLOCK)
+        count = -(-(stop - start) // WIDTH)
+        block = np.zeros((d + d % 2, count * WIDTH))
+        np.subtract(columns[:, start:stop], shift[:, None], out=block[:d, : stop - start])
+        block[:d, : stop - start] *= scale
+        first = start // WIDTH
+        values[first : first + count] = block.reshape(-1, count, WIDTH).transpose(1, 0, 2)
     held = np.zeros(tiles * WIDTH, np.float32)
     held[:m] = _relative(weights) if len(weights) else 1
-    return Tiles(values, held, shift, scale)
+    return Tiles(values, held.reshape(tiles, WIDTH), shift, scale)
 
 
 def _relative(weights: Floats) -> Floats:
@@ -140,16 +140,18 @@ def search(
         Restarts that run at a time; no effect on what is found.
     """
     tiles = tiles_of(points, weights)
-    plan = plan_for(len(points), k, points.shape[1])
+    budget = budget_for(len(points), k, points.shape[1])
 
     def run(number: int) -> Raw:
-        return _explore(tiles, k, None, plan, seed, _SEARCH, number)
+        return _explore(tiles, k, None, budget.start, seed, _SEARCH, number)
 
-    if threads > 1 and plan.runs > 1 and points.size * k > 1e6:
-        with ThreadPoolExecutor(min(threads, plan.runs)) as pool:
-            found = list(pool.map(run, range(plan.runs)))
+    if threads > 1 and budget.runs > 1 and points.size * k > 1e6:
+        with ThreadPoolExecutor(min(threads, budget.runs)) as pool:
+            found = list(pool.map(run, range(budget.runs)))
     else:
-        found = [run(number) for number in range(plan.runs)]
+        found = [run(number) for number in range(budget.runs)]
+    found.sort(key=lambda raw: raw.cost)
+    found[0] = _explore(tiles, k, found[0].centers, budget.finish, seed, _IMPROVE, 0)
     return [_found(points, weights, tiles, raw) for raw in _best(found)]
 
 
@@ -158,7 +160,7 @@ def improve(
 ) -> Found:
     """Local search by swaps and Lloyd from ``centers`` (k, d) on the rows ``points`` (m, d)."""
     tiles = tiles_of(points, weights)
-    plan = plan_for(len(points), len(centers), points.shape[1])
+    plan = budget_for(len(points), len(centers), points.shape[1]).finish
     given = ((centers - tiles.shift) * tiles.scale).astype(np.float32)
     better = _explore(tiles, len(centers), given, plan, seed, _IMPROVE, 0)
     return _found(points, weights, tiles, better)
@@ -178,7 +180,7 @@ def _explore(
             work.centers[j // 4, : len(row), j % 4] = row
     cost = search_kernels.explore(work, given is not None, plan.as_array())
     _, d, _ = work.centers.shape
-    return Raw(cost, work.centers.transpose(0, 2, 1).reshape(-1, d)[:k], work.label[0])
+    return Raw(cost, work.centers.transpose(0, 2, 1).reshape(-1, d)[:k], work.own.ravel())
 
 
 def _best(found: Sequence[Raw]) -> list[Raw]:

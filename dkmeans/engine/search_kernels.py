@@ -24,13 +24,14 @@ from dkmeans.engine.sampling import uniform
 WIDTH = 64  # rows of a tile
 FAR = np.float32(1e15)  # coordinates of the centers that fill up a group of four
 NEVER = np.float32(3e38)  # further than any of them
+ROUNDED = np.float32(1.0001)  # allows for distances summed in another way
 BOUNDED = 24  # centers from which Lloyd keeps bounds instead of scanning all rows
 
 
 _INNER: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
 _ENTRY: dict[str, Any] = {**_INNER, "cache": True}
-_NEAR, _NEXT, _FRESH = 0, 1, 2  # squared distance to the nearest center, the second, the trial
-_OWN, _OTHER, _LIST = 0, 1, 2  # nearest center, second nearest, rows to scan again
+_NEAR, _NEXT, _FRESH, _GONE = 0, 1, 2, 3  # squared distance to the nearest center, the second,
+# the one on trial, the one given up
 _LOSS, _CHANGE, _MASS, _SHIFT = 0, 1, 2, 3  # of removing a center, with the trial; weight; move
 
 
@@ -38,17 +39,19 @@ class Work(NamedTuple):
     """Rows, the state of one search, and scratch; see :func:`workspace`."""
 
     tiles: AnyArray  # (t, d, WIDTH) float32; d is even, the last tile is filled up with zeros
-    weights: AnyArray  # (m,) float32; m = t * WIDTH; zero where filled up
+    weights: AnyArray  # (t, WIDTH) float32, zero where filled up
     centers: AnyArray  # (k/4, d, 4) float32
-    dist: AnyArray  # (3, m) float32: near, next, fresh
-    label: Ints  # (3, m) int32: own, other, list
+    dist: AnyArray  # (4, t, WIDTH) float32: near, next, fresh, gone
+    own: Ints  # (t, WIDTH) int32, nearest center
+    rows: Ints  # (t * WIDTH,) int32, rows to scan
     share: Floats  # (t,) cost of each tile
     stats: Floats  # (4, k): loss, change, mass, shift
     sums: Floats  # (k, d) of the rows of each center
     point: AnyArray  # (d,) float32, the center on trial
+    spare: AnyArray  # (d,) float32, the center given up
     tile: AnyArray  # (1, d, WIDTH) float32, rows gathered
     scores: AnyArray  # (6, WIDTH) float32: of four centers, of the nearest two
-    labels: Ints  # (2, WIDTH) int32: the nearest two
+    labels: Ints  # (WIDTH,) int32: the nearest
     random: AnyArray  # (2,) uint64: key, and number of the draws made
 
 
@@ -59,15 +62,17 @@ def workspace(tiles: AnyArray, weights: AnyArray, k: int, key: np.uint64) -> Wor
         tiles,
         weights,
         np.full((-(-k // 4), d, 4), FAR, np.float32),
-        np.empty((3, t * WIDTH), np.float32),
-        np.empty((3, t * WIDTH), np.int32),
+        np.empty((4, t, WIDTH), np.float32),
+        np.zeros((t, WIDTH), np.int32),
+        np.empty(t * WIDTH, np.int32),
         np.empty(t),
         np.zeros((4, k)),
         np.zeros((k, d)),
         np.zeros(d, np.float32),
+        np.zeros(d, np.float32),
         np.empty((1, d, WIDTH), np.float32),
         np.empty((6, WIDTH), np.float32),
-        np.empty((2, WIDTH), np.int32),
+        np.empty(WIDTH, np.int32),
         np.array([key, 0], np.uint64),
     )
 
@@ -82,51 +87,71 @@ def _random(work):
 def _sweep(tiles, point, fresh):
     """Squared distance of every row to ``point``."""
     for b in range(tiles.shape[0]):
-        start = b * WIDTH
         for f in range(0, tiles.shape[1], 2):
             c0, c1 = point[f], point[f + 1]
             if f == 0:
                 for i in range(WIDTH):
                     x0, x1 = tiles[b, f, i] - c0, tiles[b, f + 1, i] - c1
-                    fresh[start + i] = x0 * x0 + x1 * x1
+                    fresh[b, i] = x0 * x0 + x1 * x1
             else:
                 for i in range(WIDTH):
                     x0, x1 = tiles[b, f, i] - c0, tiles[b, f + 1, i] - c1
-                    fresh[start + i] += x0 * x0 + x1 * x1
+                    fresh[b, i] += x0 * x0 + x1 * x1
 
 
 @njit(**_INNER, fastmath={"contract"})
-def _score(tile, centers, scores, labels):
-    """Two nearest centers of each row of a tile, four centers and two features at a time."""
-    scores[4:] = NEVER
-    labels[:] = 0
+def _add_features(tiles, b, centers, q, scores):
+    """Squared distances to four centers over all features but the last two."""
+    for f in range(0, tiles.shape[1] - 2, 2):
+        a0, a1, a2, a3 = centers[q, f, 0], centers[q, f, 1], centers[q, f, 2], centers[q, f, 3]
+        g = f + 1
+        b0, b1, b2, b3 = centers[q, g, 0], centers[q, g, 1], centers[q, g, 2], centers[q, g, 3]
+        for i in range(WIDTH):
+            x, y = tiles[b, f, i], tiles[b, g, i]
+            scores[0, i] += (x - a0) * (x - a0) + (y - b0) * (y - b0)
+            scores[1, i] += (x - a1) * (x - a1) + (y - b1) * (y - b1)
+            scores[2, i] += (x - a2) * (x - a2) + (y - b2) * (y - b2)
+            scores[3, i] += (x - a3) * (x - a3) + (y - b3) * (y - b3)
+
+
+@njit(**_INNER, fastmath={"contract", "nnan", "nsz"})
+def _score(tiles, b, centers, scores, labels):
+    """Two nearest centers of each row of tile b, four centers and two features at a time."""
+    for i in range(WIDTH):
+        scores[4, i] = scores[5, i] = NEVER
+        labels[i] = 0
+    f, g = tiles.shape[1] - 2, tiles.shape[1] - 1
     for q in range(centers.shape[0]):
-        scores[:4] = 0
-        for f in range(0, tile.shape[1], 2):
-            g = f + 1
-            a0, a1, a2, a3 = centers[q, f, 0], centers[q, f, 1], centers[q, f, 2], centers[q, f, 3]
-            b0, b1, b2, b3 = centers[q, g, 0], centers[q, g, 1], centers[q, g, 2], centers[q, g, 3]
-            for i in range(WIDTH):
-                x, y = tile[0, f, i], tile[0, g, i]
-                scores[0, i] += (x - a0) * (x - a0) + (y - b0) * (y - b0)
-                scores[1, i] += (x - a1) * (x - a1) + (y - b1) * (y - b1)
-                scores[2, i] += (x - a2) * (x - a2) + (y - b2) * (y - b2)
-                scores[3, i] += (x - a3) * (x - a3) + (y - b3) * (y - b3)
-        for lane in range(4):
-            j = np.int32(4 * q + lane)
-            for i in range(WIDTH):
-                new, best, second = scores[lane, i], scores[4, i], scores[5, i]
-                first, then = labels[0, i], labels[1, i]
-                scores[5, i] = best if new < best else (new if new < second else second)
-                labels[1, i] = first if new < best else (j if new < second else then)
-                scores[4, i] = new if new < best else best
-                labels[0, i] = j if new < best else first
-
-
-@njit(**_INNER)
-def _list_all(rows):
-    for i in range(rows.shape[0]):
-        rows[i] = i
+        for i in range(WIDTH):
+            scores[0, i] = scores[1, i] = scores[2, i] = scores[3, i] = np.float32(0)
+        if f > 0:
+            _add_features(tiles, b, centers, q, scores)
+        a0, a1, a2, a3 = centers[q, f, 0], centers[q, f, 1], centers[q, f, 2], centers[q, f, 3]
+        b0, b1, b2, b3 = centers[q, g, 0], centers[q, g, 1], centers[q, g, 2], centers[q, g, 3]
+        j0, j1 = np.int32(4 * q), np.int32(4 * q + 1)
+        j2, j3 = np.int32(4 * q + 2), np.int32(4 * q + 3)
+        for i in range(WIDTH):
+            x, y = tiles[b, f, i], tiles[b, g, i]
+            s0 = scores[0, i] + ((x - a0) * (x - a0) + (y - b0) * (y - b0))
+            s1 = scores[1, i] + ((x - a1) * (x - a1) + (y - b1) * (y - b1))
+            s2 = scores[2, i] + ((x - a2) * (x - a2) + (y - b2) * (y - b2))
+            s3 = scores[3, i] + ((x - a3) * (x - a3) + (y - b3) * (y - b3))
+            best, second, j = scores[4, i], scores[5, i], labels[i]
+            second = min(second, max(best, s0))
+            j = j0 if s0 < best else j
+            best = min(best, s0)
+            second = min(second, max(best, s1))
+            j = j1 if s1 < best else j
+            best = min(best, s1)
+            second = min(second, max(best, s2))
+            j = j2 if s2 < best else j
+            best = min(best, s2)
+            second = min(second, max(best, s3))
+            j = j3 if s3 < best else j
+            best = min(best, s3)
+            scores[4, i] = best
+            scores[5, i] = second
+            labels[i] = j
 
 
 @njit(**_INNER)
@@ -135,55 +160,68 @@ def _scan(work, count):
 
     Those move from the sum of the one center to that of the other.
     """
-    near, follow, own, other = (
-        work.dist[_NEAR],
-        work.dist[_NEXT],
-        work.label[_OWN],
-        work.label[_OTHER],
-    )
-    rows, tile, scores, labels = work.label[_LIST], work.tile, work.scores, work.labels
+    near, follow, own = work.dist[_NEAR], work.dist[_NEXT], work.own
+    rows, tile, scores, labels = work.rows, work.tile, work.scores, work.labels
     changed = 0
     for start in range(0, count, WIDTH):
         many = min(WIDTH, count - start)
-        for f in range(tile.shape[1]):
-            for i in range(many):
-                tile[0, f, i] = work.tiles[rows[start + i] >> 6, f, rows[start + i] & 63]
-        _score(tile, work.centers, scores, labels)
         for i in range(many):
-            row = rows[start + i]
-            if labels[0, i] != own[row]:
+            b, lane = rows[start + i] >> 6, rows[start + i] & 63
+            for f in range(tile.shape[1]):
+                tile[0, f, i] = work.tiles[b, f, lane]
+        _score(tile, 0, work.centers, scores, labels)
+        for i in range(many):
+            b, lane = rows[start + i] >> 6, rows[start + i] & 63
+            if labels[i] != own[b, lane]:
                 changed += 1
-                _move(
-                    work.sums, work.stats[_MASS], work.weights[row], tile, i, own[row], labels[0, i]
-                )
-            near[row], follow[row] = scores[4, i], scores[5, i]
-            own[row], other[row] = labels[0, i], labels[1, i]
+                _move(work, b, lane, labels[i])
+            near[b, lane], follow[b, lane] = scores[4, i], scores[5, i]
     return changed
 
 
 @njit(**_INNER)
-def _move(sums, mass, weight, tile, i, old, new):
+def _scan_all(work):
+    """Likewise for every row."""
+    near, follow, own = work.dist[_NEAR], work.dist[_NEXT], work.own
+    scores, labels = work.scores, work.labels
+    changed = 0
+    for b in range(near.shape[0]):
+        _score(work.tiles, b, work.centers, scores, labels)
+        for i in range(WIDTH):
+            if labels[i] != own[b, i]:
+                changed += 1
+                _move(work, b, i, labels[i])
+        for i in range(WIDTH):
+            near[b, i] = scores[4, i]
+        for i in range(WIDTH):
+            follow[b, i] = scores[5, i]
+    return changed
+
+
+@njit(**_INNER)
+def _move(work, b, i, new):
     """Move a row from the sum of one center to that of another."""
+    old, mass, sums = work.own[b, i], work.stats[_MASS], work.sums
+    weight = np.float64(work.weights[b, i])
     mass[old] -= weight
     mass[new] += weight
-    for f in range(tile.shape[1]):
-        value = np.float64(weight) * tile[0, f, i]
+    for f in range(sums.shape[1]):
+        value = weight * work.tiles[b, f, i]
         sums[old, f] -= value
         sums[new, f] += value
+    work.own[b, i] = new
 
 
 @njit(**_INNER, fastmath={"contract"})
 def _share(near, weights, b, part):
     """Cost of a tile: summed by folding it in half, an order that vectorises."""
-    start = b * WIDTH
-    for i in range(WIDTH):
-        part[0, i] = weights[start + i] * near[start + i]
-    half = WIDTH // 2
-    while half > 0:
-        for i in range(half):
-            part[0, i] += part[0, i + half]
-        half //= 2
-    return np.float64(part[0, 0])
+    for i in range(16):
+        first = weights[b, i] * near[b, i] + weights[b, i + 16] * near[b, i + 16]
+        second = weights[b, i + 32] * near[b, i + 32] + weights[b, i + 48] * near[b, i + 48]
+        part[1, i] = first + second
+    for i in range(4):
+        part[2, i] = (part[1, i] + part[1, i + 4]) + (part[1, i + 8] + part[1, i + 12])
+    return np.float64((part[2, 0] + part[2, 1]) + (part[2, 2] + part[2, 3]))
 
 
 @njit(**_INNER)
@@ -192,7 +230,7 @@ def _total(work):
     near, follow, own, loss = (
         work.dist[_NEAR],
         work.dist[_NEXT],
-        work.label[_OWN],
+        work.own,
         work.stats[_LOSS],
     )
     loss[:] = 0
@@ -200,8 +238,8 @@ def _total(work):
     for b in range(work.tiles.shape[0]):
         work.share[b] = _share(near, work.weights, b, work.scores)
         total += work.share[b]
-        for i in range(b * WIDTH, (b + 1) * WIDTH):
-            loss[own[i]] += work.weights[i] * (follow[i] - near[i])
+        for i in range(WIDTH):
+            loss[own[b, i]] += work.weights[b, i] * (follow[b, i] - near[b, i])
     return total
 
 
@@ -216,28 +254,26 @@ def _draw(work, total):
         b += 1
     while work.share[b] == 0 and b > 0:  # the target lay beyond the last share by rounding
         b -= 1
-    chosen = b * WIDTH
-    for i in range(b * WIDTH, (b + 1) * WIDTH):
-        part = weights[i] * near[i]
+    chosen = 0
+    for i in range(WIDTH):
+        part = weights[b, i] * near[b, i]
         if part > 0:
             chosen = i
             target -= part
             if target < 0:
                 break
     for f in range(work.tiles.shape[1]):
-        work.point[f] = work.tiles[chosen // WIDTH, f, chosen % WIDTH]
+        work.point[f] = work.tiles[b, f, chosen]
 
 
-@njit(**_INNER)
-def _absorb(near, follow, own, other, fresh, b, j):
+@njit(**_INNER, fastmath={"nnan", "nsz"})
+def _absorb(near, follow, own, fresh, b, j):
     """Take center j, at distances ``fresh``, into the two nearest of a tile's rows."""
-    for i in range(b * WIDTH, (b + 1) * WIDTH):
-        new, best, second = fresh[i], near[i], follow[i]
-        first, then = own[i], other[i]
-        follow[i] = best if new < best else (new if new < second else second)
-        other[i] = first if new < best else (j if new < second else then)
-        near[i] = new if new < best else best
-        own[i] = j if new < best else first
+    for i in range(WIDTH):
+        new, best, second = fresh[b, i], near[b, i], follow[b, i]
+        own[b, i] = j if new < best else own[b, i]
+        follow[b, i] = min(second, max(best, new))
+        near[b, i] = min(best, new)
 
 
 @njit(**_INNER)
@@ -249,9 +285,9 @@ def _place(work, j):
 @njit(**_INNER)
 def _closer(fresh, follow, b):
     """How many rows of a tile have the center on trial among their two nearest."""
-    count = 0
-    for i in range(b * WIDTH, (b + 1) * WIDTH):
-        count += fresh[i] < follow[i]
+    count = np.int32(0)
+    for i in range(WIDTH):
+        count += np.int32(1) if fresh[b, i] < follow[b, i] else np.int32(0)
     return count
 
 
@@ -262,7 +298,7 @@ def _weigh(work):
         work.dist[_NEAR],
         work.dist[_NEXT],
         work.dist[_FRESH],
-        work.label[_OWN],
+        work.own,
     )
     loss, change = work.stats[_LOSS], work.stats[_CHANGE]
     for j in range(loss.shape[0]):
@@ -271,15 +307,15 @@ def _weigh(work):
     for b in range(work.tiles.shape[0]):
         if _closer(fresh, follow, b) == 0:
             continue
-        for i in range(b * WIDTH, (b + 1) * WIDTH):
-            new = fresh[i]
-            if new < follow[i]:
-                weight = np.float64(work.weights[i])
-                if new < near[i]:
-                    gain += weight * (near[i] - new)
-                    change[own[i]] -= weight * (follow[i] - near[i])
+        for i in range(WIDTH):
+            new = fresh[b, i]
+            if new < follow[b, i]:
+                weight = np.float64(work.weights[b, i])
+                if new < near[b, i]:
+                    gain += weight * (near[b, i] - new)
+                    change[own[b, i]] -= weight * (follow[b, i] - near[b, i])
                 else:
-                    change[own[i]] -= weight * (follow[i] - new)
+                    change[own[b, i]] -= weight * (follow[b, i] - new)
     least = 0
     for j in range(change.shape[0]):
         if change[j] < change[least]:
@@ -291,15 +327,18 @@ def _weigh(work):
 def _swap(work, j):
     """Put the point on trial in the place of center j; return the cost."""
     near, follow, fresh = work.dist[_NEAR], work.dist[_NEXT], work.dist[_FRESH]
-    own, other, rows = work.label[_OWN], work.label[_OTHER], work.label[_LIST]
+    own, rows, gone = work.own, work.rows, work.dist[_GONE]
+    for f in range(work.tiles.shape[1]):
+        work.spare[f] = work.centers[j // 4, f, j % 4]
+    _sweep(work.tiles, work.spare, gone)
     _place(work, j)
     count = 0
     for b in range(work.tiles.shape[0]):
-        for i in range(b * WIDTH, (b + 1) * WIDTH):
-            rows[count] = i
-            count += own[i] == j or other[i] == j
+        for i in range(WIDTH):
+            rows[count] = b * WIDTH + i
+            count += own[b, i] == j or gone[b, i] <= follow[b, i] * ROUNDED
         if _closer(fresh, follow, b) > 0:
-            _absorb(near, follow, own, other, fresh, b, np.int32(j))
+            _absorb(near, follow, own, fresh, b, np.int32(j))
     _scan(work, count)
     return _total(work)
 
@@ -313,8 +352,8 @@ def _refine_point(work):
         if _closer(fresh, near, b) == 0:
             continue
         for i in range(WIDTH):
-            if fresh[b * WIDTH + i] < near[b * WIDTH + i]:
-                weight = np.float64(work.weights[b * WIDTH + i])
+            if fresh[b, i] < near[b, i]:
+                weight = np.float64(work.weights[b, i])
                 mass += weight
                 for f in range(total.shape[0]):
                     total[f] += weight * work.tiles[b, f, i]
@@ -326,12 +365,12 @@ def _refine_point(work):
 @njit(**_INNER)
 def _tally(work):
     """Sum and weight of the rows of each center."""
-    own, mass = work.label[_OWN], work.stats[_MASS]
+    own, mass = work.own, work.stats[_MASS]
     work.sums[:] = 0
     mass[:] = 0
     for b in range(work.tiles.shape[0]):
         for i in range(WIDTH):
-            weight, j = np.float64(work.weights[b * WIDTH + i]), own[b * WIDTH + i]
+            weight, j = np.float64(work.weights[b, i]), own[b, i]
             mass[j] += weight
             for f in range(work.tiles.shape[1]):
                 work.sums[j, f] += weight * work.tiles[b, f, i]
@@ -379,17 +418,18 @@ def _bound(work, first, second, whose):
     near, follow, own, rows = (
         work.dist[_NEAR],
         work.dist[_NEXT],
-        work.label[_OWN],
-        work.label[_LIST],
+        work.own,
+        work.rows,
     )
     shift = work.stats[_SHIFT]
     count = 0
-    for i in range(near.shape[0]):
-        j = own[i]
-        near[i] += np.float32(shift[j])
-        follow[i] -= np.float32(second if j == whose else first)
-        rows[count] = i
-        count += near[i] >= follow[i]
+    for b in range(near.shape[0]):
+        for i in range(WIDTH):
+            j = own[b, i]
+            near[b, i] += np.float32(shift[j])
+            follow[b, i] -= np.float32(second if j == whose else first)
+            rows[count] = b * WIDTH + i
+            count += near[b, i] >= follow[b, i]
     return count
 
 
@@ -400,8 +440,8 @@ def _seed(work):
     Rows are repeated where too few differ.
     """
     near, follow, fresh = work.dist[_NEAR], work.dist[_NEXT], work.dist[_FRESH]
-    own, other = work.label[_OWN], work.label[_OTHER]
-    near[:] = 1
+    own = work.own
+    near[:] = np.float32(1)
     for b in range(work.tiles.shape[0]):
         work.share[b] = _share(near, work.weights, b, work.scores)
     total = 0.0
@@ -414,13 +454,12 @@ def _seed(work):
             near[:] = NEVER
             follow[:] = NEVER
             own[:] = 0
-            other[:] = 0
         _place(work, j)
         _sweep(work.tiles, work.point, fresh)
         total = 0.0
         for b in range(work.tiles.shape[0]):
             if _closer(fresh, follow, b) > 0:
-                _absorb(near, follow, own, other, fresh, b, np.int32(j))
+                _absorb(near, follow, own, fresh, b, np.int32(j))
                 work.share[b] = _share(near, work.weights, b, work.scores)
             total += work.share[b]
     return _total(work)
@@ -459,13 +498,13 @@ def _lloyd(work, cost, tol, most):
     With many centers, bounds on the distances to the nearest and to any other tell which rows
     need a scan (Hamerly 2010).
     """
-    m, bounded = work.weights.shape[0], work.sums.shape[0] >= BOUNDED
-    near, follow, rows = work.dist[_NEAR], work.dist[_NEXT], work.label[_LIST]
+    bounded = work.sums.shape[0] >= BOUNDED
+    near, follow, rows = work.dist[_NEAR], work.dist[_NEXT], work.rows
     _tally(work)
-    _list_all(rows)
     if bounded:
-        for i in range(m):
-            near[i], follow[i] = math.sqrt(near[i]), math.sqrt(follow[i])
+        for b in range(near.shape[0]):
+            for i in range(WIDTH):
+                near[b, i], follow[b, i] = math.sqrt(near[b, i]), math.sqrt(follow[b, i])
     explained = _explained(work)
     for _ in range(most):
         first, second, whose = _recenter(work)
@@ -473,16 +512,16 @@ def _lloyd(work, cost, tol, most):
             count = _bound(work, first, second, whose)
             changed = _scan(work, count)
             for i in range(count):
-                row = rows[i]
-                near[row], follow[row] = math.sqrt(near[row]), math.sqrt(follow[row])
+                b, lane = rows[i] >> 6, rows[i] & 63
+                near[b, lane] = math.sqrt(near[b, lane])
+                follow[b, lane] = math.sqrt(follow[b, lane])
         else:
-            changed = _scan(work, m)
+            changed = _scan_all(work)
         before, explained = explained, _explained(work)
         if changed == 0 or explained - before <= tol * cost:
             break
     _recenter(work)
-    _list_all(rows)
-    _scan(work, m)
+    _scan_all(work)
     return _total(work)
 
 
@@ -493,9 +532,8 @@ def explore(work, given, plan):
     plan: tries, patience; tol, most; rounds, tries, patience, refine
     """
     if given:
-        work.label[:] = 0
-        _list_all(work.label[_LIST])
-        _scan(work, work.weights.shape[0])
+        work.own[:] = 0
+        _scan_all(work)
         cost = _total(work)
     else:
         cost = _seed(work)
