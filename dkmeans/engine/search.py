@@ -42,6 +42,11 @@ class Plan:
     later_tries: int = 0
     later_patience: int = 0
     refine: int = 0  # means taken of what a row would win, before it is weighed
+    shakes: int = 0  # swaps that are judged after Lloyd, and how many may fail in a row
+    shake_patience: int = 0
+    ranks: int = 1
+    shake_worth: float = 1e-5
+    shake_iterations: int = 6
 
     def as_array(self) -> Floats:
         """The numbers that the kernel takes."""

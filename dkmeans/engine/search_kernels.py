@@ -47,6 +47,13 @@ class Work(NamedTuple):
     share: Floats  # (t,) cost of each tile
     stats: Floats  # (4, k): loss, change, mass, shift
     sums: Floats  # (k, d) of the rows of each center
+    saved: AnyArray  # (2, t, WIDTH) float32: near, next
+    saved_own: Ints  # (t, WIDTH)
+    saved_centers: AnyArray  # (k/4, d, 4)
+    saved_sums: Floats  # (k, d)
+    saved_stats: Floats  # (4, k)
+    few: AnyArray  # (k/4, d, 4) float32, centers that moved
+    which: Ints  # (k,) int32, and their numbers
     point: AnyArray  # (d,) float32, the center on trial
     spare: AnyArray  # (d,) float32, the center given up
     tile: AnyArray  # (1, d, WIDTH) float32, rows gathered
@@ -68,6 +75,13 @@ def workspace(tiles: AnyArray, weights: AnyArray, k: int, key: np.uint64) -> Wor
         np.empty(t),
         np.zeros((4, k)),
         np.zeros((k, d)),
+        np.empty((2, t, WIDTH), np.float32),
+        np.empty((t, WIDTH), np.int32),
+        np.empty((-(-k // 4), d, 4), np.float32),
+        np.zeros((k, d)),
+        np.zeros((4, k)),
+        np.empty((-(-k // 4), d, 4), np.float32),
+        np.empty(k, np.int32),
         np.zeros(d, np.float32),
         np.zeros(d, np.float32),
         np.empty((1, d, WIDTH), np.float32),
@@ -293,7 +307,7 @@ def _closer(fresh, follow, b):
 
 @njit(**_INNER)
 def _weigh(work):
-    """Best center to give up for the one on trial, and the change of cost."""
+    """Gain by the center on trial; ``change`` is what giving up each center for it would cost."""
     near, follow, fresh, own = (
         work.dist[_NEAR],
         work.dist[_NEXT],
@@ -316,16 +330,25 @@ def _weigh(work):
                     change[own[b, i]] -= weight * (follow[b, i] - near[b, i])
                 else:
                     change[own[b, i]] -= weight * (follow[b, i] - new)
+    return gain
+
+
+@njit(**_INNER)
+def _least(values, rank):
+    """Index of the least value, once the ``rank`` lesser ones have been passed over."""
     least = 0
-    for j in range(change.shape[0]):
-        if change[j] < change[least]:
-            least = j
-    return least, change[least] - gain
+    for step in range(rank + 1):
+        if step > 0:
+            values[least] = np.inf
+        for j in range(values.shape[0]):
+            if values[j] < values[least]:
+                least = j
+    return least
 
 
 @njit(**_INNER)
 def _swap(work, j):
-    """Put the point on trial in the place of center j; return the cost."""
+    """Put the point on trial in the place of center j."""
     near, follow, fresh = work.dist[_NEAR], work.dist[_NEXT], work.dist[_FRESH]
     own, rows, gone = work.own, work.rows, work.dist[_GONE]
     for f in range(work.tiles.shape[1]):
@@ -338,9 +361,11 @@ def _swap(work, j):
             rows[count] = b * WIDTH + i
             count += own[b, i] == j or gone[b, i] <= follow[b, i] * ROUNDED
         if _closer(fresh, follow, b) > 0:
+            for i in range(WIDTH):
+                if fresh[b, i] < near[b, i] and own[b, i] != j:
+                    _move(work, b, i, j)
             _absorb(near, follow, own, fresh, b, np.int32(j))
     _scan(work, count)
-    return _total(work)
 
 
 @njit(**_INNER)
@@ -482,10 +507,12 @@ def _swaps(work, cost, most, patience, refine):
         for _ in range(refine):
             _refine_point(work)
             _sweep(work.tiles, work.point, work.dist[_FRESH])
-        j, delta = _weigh(work)
+        gain = _weigh(work)
+        j = _least(work.stats[_CHANGE], 0)
         failed += 1
-        if delta < -1e-6 * cost:
-            cost = _swap(work, j)
+        if work.stats[_CHANGE, j] - gain < -1e-6 * cost:
+            _swap(work, j)
+            cost = _total(work)
             kept += 1
             failed = 0
     return cost, kept
@@ -525,6 +552,144 @@ def _lloyd(work, cost, tol, most):
     return _total(work)
 
 
+@njit(**_INNER)
+def _copy(source, target):
+    """Copy an array to one of the same shape, by its leading two dimensions."""
+    for i in range(source.shape[0]):
+        for j in range(source.shape[1]):
+            target[i, j] = source[i, j]
+
+
+@njit(**_INNER)
+def _keep(work):
+    """Remember the state."""
+    _copy(work.dist[_NEAR], work.saved[0])
+    _copy(work.dist[_NEXT], work.saved[1])
+    _copy(work.own, work.saved_own)
+    _copy(work.sums, work.saved_sums)
+    _copy(work.stats, work.saved_stats)
+    work.saved_centers[:] = work.centers
+
+
+@njit(**_INNER)
+def _restore(work):
+    """Go back to what was remembered."""
+    _copy(work.saved[0], work.dist[_NEAR])
+    _copy(work.saved[1], work.dist[_NEXT])
+    _copy(work.saved_own, work.own)
+    _copy(work.saved_sums, work.sums)
+    _copy(work.saved_stats, work.stats)
+    work.centers[:] = work.saved_centers
+
+
+@njit(**_INNER)
+def _move_some(work, worth):
+    """Move to their means the centers for which it lowers the cost by ``worth``.
+
+    Those, and all that were moved before, are gathered in ``few``; return how many.
+    """
+    mass, moved = work.stats[_MASS], work.stats[_SHIFT]
+    many, fresh = 0, 0
+    for j in range(mass.shape[0]):
+        if mass[j] <= 1e-12:
+            continue
+        gap = 0.0
+        for f in range(work.tiles.shape[1]):
+            diff = work.sums[j, f] / mass[j] - work.centers[j // 4, f, j % 4]
+            gap += diff * diff
+        move = gap * mass[j] >= worth
+        if move:
+            fresh += 1
+            moved[j] = 1
+            for f in range(work.tiles.shape[1]):
+                work.centers[j // 4, f, j % 4] = np.float32(work.sums[j, f] / mass[j])
+        if moved[j] > 0:
+            work.which[many] = j
+            for f in range(work.tiles.shape[1]):
+                work.few[many // 4, f, many % 4] = work.centers[j // 4, f, j % 4]
+            many += 1
+    for lane in range(many, (many + 3) // 4 * 4):
+        for f in range(work.tiles.shape[1]):
+            work.few[lane // 4, f, lane % 4] = FAR
+    return many if fresh > 0 else 0
+
+
+@njit(**_INNER)
+def _assign_few(work, many):
+    """Nearest center of every row, when no others have moved than the ``many`` in ``few``.
+
+    ``next`` is a lower bound on the distances to those that have not.
+    """
+    near, follow, own = work.dist[_NEAR], work.dist[_NEXT], work.own
+    moved, few = work.stats[_SHIFT], work.few[: (many + 3) // 4]
+    count = 0
+    for b in range(near.shape[0]):
+        _score(work.tiles, b, few, work.scores, work.labels)
+        for i in range(WIDTH):
+            best = work.scores[4, i]
+            if moved[own[b, i]] == 0:
+                if best < near[b, i]:
+                    follow[b, i] = near[b, i]
+                    near[b, i] = best
+                    _move(work, b, i, work.which[work.labels[i]])
+            elif best <= follow[b, i]:
+                near[b, i] = best
+                if work.which[work.labels[i]] != own[b, i]:
+                    _move(work, b, i, work.which[work.labels[i]])
+            else:
+                work.rows[count] = b * WIDTH + i
+                count += 1
+    _scan(work, count)
+
+
+@njit(**_INNER)
+def _settle(work, kept, worth, iterations):
+    """A few iterations of Lloyd that move only where it is worth it, from an exact state.
+
+    Returns what is explained then; given up when it will hardly reach ``kept``.
+    """
+    work.stats[_SHIFT, :] = 0
+    explained = _explained(work)
+    for _ in range(iterations):
+        many = _move_some(work, worth)
+        if many == 0:
+            break
+        _assign_few(work, many)
+        before, explained = explained, _explained(work)
+        if explained + 3 * (explained - before) < kept:
+            break
+    return explained
+
+
+@njit(**_INNER)
+def _shake(work, cost, most, patience, ranks, worth, iterations):
+    """Random swaps, each followed by a local Lloyd before it is judged (Fraenti 2018)."""
+    failed = 0
+    _tally(work)
+    _keep(work)
+    kept = _explained(work)
+    for step in range(most):
+        if failed >= patience or cost <= 0:
+            break
+        _draw(work, cost)
+        _sweep(work.tiles, work.point, work.dist[_FRESH])
+        _weigh(work)
+        j = _least(work.stats[_CHANGE], min(step % ranks, work.sums.shape[0] - 1))
+        _swap(work, j)
+        new = _settle(work, kept, worth * cost, iterations)
+        failed += 1
+        if new > kept + 1e-6 * cost:
+            if new > kept + 1e-4 * cost:
+                failed = 0
+            _scan_all(work)
+            cost = _total(work)
+            kept = _explained(work)
+            _keep(work)
+        else:
+            _restore(work)
+    return cost
+
+
 @njit(**_ENTRY)
 def explore(work, given, plan):
     """One search: seeding unless the centers are ``given``, then swaps and Lloyd in turn.
@@ -546,5 +711,8 @@ def explore(work, given, plan):
             cost, kept = _swaps(work, cost, int(plan[at]), int(plan[at + 1]), refine)
         if kept == 0 and step > 0:
             break
+        cost = _lloyd(work, cost, plan[2], int(plan[3]))
+    if many and plan[8] > 0:
+        cost = _shake(work, cost, int(plan[8]), int(plan[9]), int(plan[10]), plan[11], int(plan[12]))
         cost = _lloyd(work, cost, plan[2], int(plan[3]))
     return cost
