@@ -9,13 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
 
 BLOCK = 4096  # rows moved and scaled at once
+SMALL = 2e6  # distances times features up to which wide rows are searched as thoroughly as others
+LARGE = 2e8  # from which Lloyd is left to those who go on from what was found
+RESTARTED = 4e5  # up to which several searches are started
+THREADED = 1e5  # from which they are worth threads
 NARROW = 16  # features up to which columns are copied, to read each at once
 MOST_FOUND = 3
 _SAME = 1e-5  # costs that differ by less than this share are those of one solution
@@ -38,40 +42,30 @@ class Plan:
     patience: int
     tol: float  # fall of the cost, as a share of it, at which Lloyd stops
     iterations: int
-    rounds: int = 0  # of swaps and Lloyd, after the first
-    later_tries: int = 0
-    later_patience: int = 0
-    refine: int = 0  # means taken of what a row would win, before it is weighed
-    shakes: int = 0  # swaps that are judged after Lloyd, and how many may fail in a row
-    shake_patience: int = 0
-    ranks: int = 1
-    shake_worth: float = 1e-5
-    shake_iterations: int = 6
+    shakes: int  # swaps that are judged after a local Lloyd, and how many may fail in a row
+    shake_patience: int
+    worth: float = 1e-5  # fall of the cost, as a share of it, for which that moves a center
+    shake_iterations: int = 5
 
     def as_array(self) -> Floats:
         """The numbers that the kernel takes."""
         return np.array(astuple(self), dtype=np.float64)
 
 
-@dataclass(frozen=True)
-class Budget:
-    """Searches that start from seeds, and how the best of them goes on; see :func:`budget_for`."""
-
-    runs: int
-    start: Plan
-    finish: Plan
-
-
-def budget_for(m: int, k: int, d: int) -> Budget:
-    """How much to try with m rows of d features and k centers."""
+def plan_for(m: int, k: int, d: int) -> Plan:
+    """How much to try with m rows of d features and k centers: less where a try costs much."""
     work = float(m) * k * d
-    if work > 2e8:
-        start = Plan(k, k // 4 + 8, 1e-3, 20)
-        return Budget(1, start, Plan(k, k // 4 + 8, 1e-3, 20))
-    runs = int(max(1, min(8, 4e6 / work)))
-    start = Plan(k, k, 1e-3, 20)
-    finish = Plan(2 * k, k, 1e-5, 100, 4, 2 * k, k, 1)
-    return Budget(runs, start, finish)
+    shakes = min(2 * k, 24 + k // 4)
+    if work > SMALL and d > NARROW:
+        shakes = max(4, shakes * NARROW // d)
+    large = work > LARGE
+    tol, iterations = (1e-3, 4) if large else (1e-4, 50)
+    return Plan(2 * k, k // 4 + 4, tol, iterations, shakes, k + 8)
+
+
+def runs_for(m: int, k: int, d: int) -> int:
+    """How many searches to start from other seeds: several only where they take no time."""
+    return 3 if k <= 16 and float(m) * k * d <= RESTARTED else 1
 
 
 @dataclass(frozen=True)
@@ -91,7 +85,7 @@ def tiles_of(points: AnyArray, weights: Floats) -> Tiles:
     m, d = points.shape
     columns = np.ascontiguousarray(points.T) if d <= NARROW else points.T
     low, high = columns.min(axis=1).astype(np.float64), columns.max(axis=1).astype(np.float64)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         shift = columns[:, :: max(1, m // BLOCK)].mean(axis=1, dtype=np.float64)
         shift = np.where(np.isfinite(shift), shift, low / 2 + high / 2)
         reach = float(np.maximum(high - shift, shift - low).max())
@@ -145,18 +139,22 @@ def search(
         Restarts that run at a time; no effect on what is found.
     """
     tiles = tiles_of(points, weights)
-    budget = budget_for(len(points), k, points.shape[1])
+    sizes = (len(points), k, points.shape[1])
+    plan, runs = plan_for(*sizes), runs_for(*sizes)
+    if runs == 1:
+        return [_found(points, weights, tiles, _explore(tiles, k, None, plan, seed, _SEARCH, 0))]
+    start = replace(plan, tol=1e-3, shakes=0)
 
     def run(number: int) -> Raw:
-        return _explore(tiles, k, None, budget.start, seed, _SEARCH, number)
+        return _explore(tiles, k, None, start, seed, _SEARCH, number)
 
-    if threads > 1 and budget.runs > 1 and points.size * k > 1e6:
-        with ThreadPoolExecutor(min(threads, budget.runs)) as pool:
-            found = list(pool.map(run, range(budget.runs)))
+    if threads > 1 and points.size * k > THREADED:
+        with ThreadPoolExecutor(min(threads, runs)) as pool:
+            found = list(pool.map(run, range(runs)))
     else:
-        found = [run(number) for number in range(budget.runs)]
+        found = [run(number) for number in range(runs)]
     found.sort(key=lambda raw: raw.cost)
-    found[0] = _explore(tiles, k, found[0].centers, budget.finish, seed, _IMPROVE, 0)
+    found[0] = _explore(tiles, k, found[0].centers, replace(plan, tries=0), seed, _IMPROVE, 0)
     return [_found(points, weights, tiles, raw) for raw in _best(found)]
 
 
@@ -165,7 +163,7 @@ def improve(
 ) -> Found:
     """Local search by swaps and Lloyd from ``centers`` (k, d) on the rows ``points`` (m, d)."""
     tiles = tiles_of(points, weights)
-    plan = budget_for(len(points), len(centers), points.shape[1]).finish
+    plan = plan_for(len(points), len(centers), points.shape[1])
     given = ((centers - tiles.shift) * tiles.scale).astype(np.float32)
     better = _explore(tiles, len(centers), given, plan, seed, _IMPROVE, 0)
     return _found(points, weights, tiles, better)

@@ -334,15 +334,12 @@ def _weigh(work):
 
 
 @njit(**_INNER)
-def _least(values, rank):
-    """Index of the least value, once the ``rank`` lesser ones have been passed over."""
+def _least(values):
+    """Index of the least value, the lowest on ties."""
     least = 0
-    for step in range(rank + 1):
-        if step > 0:
-            values[least] = np.inf
-        for j in range(values.shape[0]):
-            if values[j] < values[least]:
-                least = j
+    for j in range(values.shape[0]):
+        if values[j] < values[least]:
+            least = j
     return least
 
 
@@ -366,25 +363,6 @@ def _swap(work, j):
                     _move(work, b, i, j)
             _absorb(near, follow, own, fresh, b, np.int32(j))
     _scan(work, count)
-
-
-@njit(**_INNER)
-def _refine_point(work):
-    """Move the point on trial to the mean of the rows that it would win."""
-    near, fresh, total = work.dist[_NEAR], work.dist[_FRESH], np.zeros(work.point.shape[0])
-    mass = 0.0
-    for b in range(work.tiles.shape[0]):
-        if _closer(fresh, near, b) == 0:
-            continue
-        for i in range(WIDTH):
-            if fresh[b, i] < near[b, i]:
-                weight = np.float64(work.weights[b, i])
-                mass += weight
-                for f in range(total.shape[0]):
-                    total[f] += weight * work.tiles[b, f, i]
-    if mass > 0:
-        for f in range(total.shape[0]):
-            work.point[f] = np.float32(total[f] / mass)
 
 
 @njit(**_INNER)
@@ -491,31 +469,26 @@ def _seed(work):
 
 
 @njit(**_INNER)
-def _swaps(work, cost, most, patience, refine):
+def _swaps(work, cost, most, patience):
     """LS++ (Lattanzi and Sohler 2019): swaps for rows drawn by D^2, kept where the cost falls.
 
-    With ``refine``, the row drawn gives way to the mean of the rows that it would win (the
-    foresight of Conrads et al. 2024). Stops after ``patience`` tries in a row without success.
-    Returns the cost and the number of swaps.
+    Stops after ``patience`` tries in a row without success.
+    Returns the cost.
     """
-    failed, kept = 0, 0
+    failed = 0
     for _ in range(most):
         if failed >= patience or cost <= 0:
             break
         _draw(work, cost)
         _sweep(work.tiles, work.point, work.dist[_FRESH])
-        for _ in range(refine):
-            _refine_point(work)
-            _sweep(work.tiles, work.point, work.dist[_FRESH])
         gain = _weigh(work)
-        j = _least(work.stats[_CHANGE], 0)
+        j = _least(work.stats[_CHANGE])
         failed += 1
         if work.stats[_CHANGE, j] - gain < -1e-6 * cost:
             _swap(work, j)
             cost = _total(work)
-            kept += 1
             failed = 0
-    return cost, kept
+    return cost
 
 
 @njit(**_INNER)
@@ -662,19 +635,19 @@ def _settle(work, kept, worth, iterations):
 
 
 @njit(**_INNER)
-def _shake(work, cost, most, patience, ranks, worth, iterations):
+def _shake(work, cost, most, patience, worth, iterations):
     """Random swaps, each followed by a local Lloyd before it is judged (Fraenti 2018)."""
     failed = 0
     _tally(work)
     _keep(work)
     kept = _explained(work)
-    for step in range(most):
+    for _ in range(most):
         if failed >= patience or cost <= 0:
             break
         _draw(work, cost)
         _sweep(work.tiles, work.point, work.dist[_FRESH])
         _weigh(work)
-        j = _least(work.stats[_CHANGE], min(step % ranks, work.sums.shape[0] - 1))
+        j = _least(work.stats[_CHANGE])
         _swap(work, j)
         new = _settle(work, kept, worth * cost, iterations)
         failed += 1
@@ -692,29 +665,23 @@ def _shake(work, cost, most, patience, ranks, worth, iterations):
 
 @njit(**_ENTRY)
 def explore(work, given, plan):
-    """One search: seeding unless the centers are ``given``, then swaps and Lloyd in turn.
+    """One search, as the numbers of a ``search.Plan`` say; return the cost.
 
-    plan: tries, patience; tol, most; rounds, tries, patience, refine
+    Centers are seeded unless ``given``, improved by swaps and by Lloyd, then by swaps that are
+    judged after Lloyd.
     """
     if given:
-        work.own[:] = 0
         _scan_all(work)
         cost = _total(work)
     else:
         cost = _seed(work)
-    many = work.sums.shape[0] > 1
-    for step in range(1 + int(plan[4])):
-        kept = 1
-        if many:
-            at = 0 if step == 0 else 5
-            refine = 0 if step == 0 else int(plan[7])
-            cost, kept = _swaps(work, cost, int(plan[at]), int(plan[at + 1]), refine)
-        if kept == 0 and step > 0:
-            break
-        cost = _lloyd(work, cost, plan[2], int(plan[3]))
-    if many and plan[8] > 0:
-        cost = _shake(
-            work, cost, int(plan[8]), int(plan[9]), int(plan[10]), plan[11], int(plan[12])
-        )
+    several = work.sums.shape[0] > 1
+    if several:
+        cost = _swaps(work, cost, int(plan[0]), int(plan[1]))
+    for stage in range(2):
+        if stage == 1:
+            if not several or plan[4] == 0:
+                break
+            cost = _shake(work, cost, int(plan[4]), int(plan[5]), plan[6], int(plan[7]))
         cost = _lloyd(work, cost, plan[2], int(plan[3]))
     return cost
