@@ -14,7 +14,6 @@ from dkmeans.data.source import center_dtype, kernel_view
 from dkmeans.engine import kernels
 from dkmeans.engine.grid import Grid
 from dkmeans.engine.lloyd import LloydStep
-from dkmeans.engine.seeding import survey_streams
 from dkmeans.engine.survey import SurveyStep
 from dkmeans.engine.update import update
 
@@ -57,8 +56,7 @@ def make_case(d: int, k: int, rows: int, dtype: Any = np.float32) -> Case:
 
 def grid_of(case: Case) -> Grid:
     """The grid of the sums, which a fit makes once."""
-    step = SurveyStep(survey_streams([0]), len(case.centers))
-    return step(kernel_view(case.X), NO_WEIGHTS, 0, 0).grid
+    return SurveyStep((), 0)(kernel_view(case.X), NO_WEIGHTS, 0, 0).grid
 
 
 def ours(case: Case) -> Step:
