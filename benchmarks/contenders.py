@@ -30,6 +30,8 @@ class Job:
     tol : relative to the mean variance of the features, as dkmeans and scikit-learn have it;
         converted for the others.
     options : further ones of the library.
+    counted : whether the store counts the reads of its chunks, which makes it another store than
+        the plain one; else the bytes are those that the process read from files.
     """
 
     peer: str
@@ -40,11 +42,12 @@ class Job:
     tol: float = 1e-4
     threads: int = 2
     options: dict[str, Any] = field(default_factory=dict)
+    counted: bool = False
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a fit gave and cost; a pass is a read of as many chunks as the store has."""
+    """What a fit gave and cost; a pass reads as many bytes as the store has."""
 
     centers: list[list[float]]
     iterations: int
@@ -58,18 +61,19 @@ def fit(job: Job) -> Fitted:
     stored = Stored.load(job.folder)
     if job.peer == "pyspark":
         return Fitted(*spark.fit(stored, job))
-    X, store = stored.open()
+    X, read = stored.open() if job.counted else stored.open_plain()
     own_blas = job.threads if job.peer.startswith("scikit-learn") else 1
     with (
         dask.config.set(scheduler="threads", num_workers=job.threads),
         zarr.config.set({"async.concurrency": job.threads}),
         threadpool_limits(own_blas),
     ):
-        start = time.perf_counter()
+        before, start = read(), time.perf_counter()
         centers, iterations = FITS[job.peer](X, stored, job)
         seconds = time.perf_counter() - start
+        read_bytes = read() - before
     found = np.asarray(centers, dtype=np.float64).tolist()
-    return Fitted(found, iterations, seconds, store.reads / stored.chunks, store.read_bytes)
+    return Fitted(found, iterations, seconds, read_bytes / stored.stored_bytes, read_bytes)
 
 
 def _dkmeans(X: zarr.Array, stored: Stored, job: Job) -> tuple[Any, int]:

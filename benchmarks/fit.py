@@ -86,8 +86,8 @@ def run(*, quick: bool = False) -> Section:
         " is absolute), max_iter = 300, each library's default initialisation, one start. Each fit"
         f" is from the store to the centers; {size.repeats} seeds by turns, medians. The ratio is"
         " of the time to that of dkmeans, stream. Inertia is of all rows under the final centers,"
-        " by the same code for all, relative to the best fit of the run. A pass is a read of as"
-        " many chunks as the store has."
+        " by the same code for all, relative to the best fit of the run. MB are the bytes that"
+        " the process read from files, passes the same divided by the bytes of the store."
     )
     header = (
         "fit", "seconds", "spread", "ratio", "iterations", "inertia", "worst inertia",

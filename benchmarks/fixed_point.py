@@ -90,8 +90,9 @@ def run(*, quick: bool = False) -> Section:
         f"Passes over {rows:,} rows of float32 in one Zarr store of {chunks} chunks {where} until"
         f" no label changes (tol = 0, at most {QUICK_MAX_ITER if quick else MAX_ITER} iterations),"
         " seeding included, each library with its default initialisation and one start; medians"
-        f" of {len(QUICK_SEEDS if quick else SEEDS)} seeds, the same for all. Passes are the reads"
-        " of chunks that the store counts, divided by its chunks; MB are what it handed out."
+        f" of {len(QUICK_SEEDS if quick else SEEDS)} seeds, the same for all. MB are"
+        " the stored bytes of the chunks that left a store that counts them, passes the same"
+        " divided by the bytes of all chunks."
         " *Room for p %* is a memory limit of the least with which dkmeans runs, plus p % of the"
         " rows' bytes. The ratio is of passes to those of dkmeans with the least room: above 1,"
         " dkmeans takes fewer. Inertia is by the same code for all, relative to the best fit of"
@@ -114,8 +115,9 @@ def _measure(made: Made, k: int, stored: Stored, quick: bool) -> list[Sequence[s
     seeds = QUICK_SEEDS if quick else SEEDS
     X = stored.open()[0]
     for contender in found:
+        common = {"options": contender.options, "counted": True}
         jobs = [
-            Job(contender.peer, stored.folder, k, seed, max_iter, STRICT, options=contender.options)
+            Job(contender.peer, stored.folder, k, seed, max_iter, STRICT, **common)
             for seed in seeds
         ]
         own_process = contender.peer == "pyspark"  # whose JVM is best gone afterwards

@@ -6,13 +6,14 @@ import json
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import zarr
 from sklearn.metrics import pairwise_distances_argmin_min
 from zarr.storage import LocalStore, WrapperStore
@@ -21,19 +22,18 @@ from benchmarks.data import Made
 
 
 class CountingStore(WrapperStore[LocalStore]):
-    """Counts the reads of chunks and their stored bytes."""
+    """Counts the stored bytes of chunks that are read."""
 
     def __init__(self, store: LocalStore) -> None:
         super().__init__(store)
         self.lock = threading.Lock()
-        self.reads = self.read_bytes = 0
+        self.read_bytes = 0
 
     async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
         """Read, and count what is not metadata."""
         value = await super().get(key, prototype, byte_range)
         if value is not None and not key.endswith(".json"):
             with self.lock:
-                self.reads += 1
                 self.read_bytes += len(value)
         return value
 
@@ -64,10 +64,20 @@ class Stored:
         """What :meth:`save` wrote."""
         return cls(**json.loads(Path(folder, "info.json").read_text(encoding="utf-8")))
 
-    def open(self) -> tuple[zarr.Array, CountingStore]:
-        """The array, and the store that counts its reads."""
+    def open(self) -> tuple[zarr.Array, Callable[[], int]]:
+        """The array in a store that counts, and the bytes of chunks that have left it so far."""
         store = CountingStore(LocalStore(Path(self.folder, "X.zarr"), read_only=True))
-        return zarr.open_array(store, mode="r"), store
+        return zarr.open_array(store, mode="r"), lambda: store.read_bytes
+
+    def open_plain(self) -> tuple[zarr.Array, Callable[[], int]]:
+        """The array as it is, and the bytes that this process has read from files so far."""
+        X = zarr.open_array(LocalStore(Path(self.folder, "X.zarr"), read_only=True), mode="r")
+        return X, _read_from_files
+
+
+def _read_from_files() -> int:
+    """Bytes that the read calls of this process gave, from the system's memory or not."""
+    return int(psutil.Process().io_counters().read_chars)
 
 
 def make_store(
@@ -87,7 +97,8 @@ def make_store(
             sums += block.sum(axis=0, dtype=np.float64)
             squares += np.square(block, dtype=np.float64).sum(axis=0)
     variance = float(np.mean(squares / rows - np.square(sums / rows)))
-    stored_bytes = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+    files = [p for p in path.rglob("*") if p.is_file() and p.suffix != ".json"]
+    stored_bytes = sum(p.stat().st_size for p in files)
     count = -(-rows // chunk_rows)
     stored = Stored(str(folder), rows, made.features, count, chunk_rows, variance, stored_bytes)
     stored.save()

@@ -116,9 +116,13 @@ def test_a_store_counts_its_reads_and_knows_its_variance(tmp_path: Path) -> None
     made = Made("overlapping", 3, 4)
     stored = make_store(tmp_path / "s", made, 100, 30, parquet=True)
     assert stored == Stored.load(tmp_path / "s")
-    X, store = stored.open()
+    X, read = stored.open()
     rows = X[:]
-    assert (stored.chunks, store.reads) == (4, 4)
+    assert (stored.chunks, read()) == (4, stored.stored_bytes)
+    X, read = stored.open_plain()
+    before = read()
+    assert np.array_equal(X[:], rows)
+    assert read() - before >= stored.stored_bytes
     assert np.isclose(stored.mean_variance, rows.var(axis=0).mean(), rtol=1e-5)
     import pyarrow.parquet as pq
 
@@ -129,7 +133,7 @@ def test_a_store_counts_its_reads_and_knows_its_variance(tmp_path: Path) -> None
 
 def test_a_worker_fits_and_measures_its_memory(tmp_path: Path) -> None:
     stored = make_store(tmp_path / "s", Made("apart", 2, 3, gap=20), 300, 100)
-    jobs = [Job("scikit-learn", stored.folder, 3, seed) for seed in (0, 1)]
+    jobs = [Job("scikit-learn", stored.folder, 3, seed, counted=True) for seed in (0, 1)]
     runs = list(worker.run(jobs, jobs[0]))
     assert [run.fitted.passes for run in runs] == [1.0, 1.0]
     assert all(Made("apart", 2, 3, gap=20).found_all(run.fitted.centers) for run in runs)
