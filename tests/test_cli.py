@@ -130,10 +130,49 @@ def test_worker_processes_find_the_same(stores, here):
     np.testing.assert_array_equal(labels, expected.labels_)
 
 
+@pytest.mark.parametrize("command", ["fit", "plan"])
+def test_defaults_are_those_of_the_estimator(command):
+    ours, theirs = {}, KMeans().get_params()
+    for option in cli.get_command(click.Context(cli), command).params:
+        if option.name in theirs and not option.required:
+            ours[option.name] = option.default or (option.name == "n_init" and "auto") or None
+    assert ours == {name: theirs[name] for name in ours}
+    assert {"init", "algorithm", "max_iter", "residency"} <= set(ours)
+
+
+def test_init_and_algorithm_are_the_estimators(stores, here):
+    found = []
+    for algorithm in ("auto", "lloyd", "elkan"):
+        args = ("--init", "random", "--n-init", 1, "--algorithm", algorithm, "--tol", 0)
+        args += ("--residency", "stream", "--model", "m.npz", "--overwrite")
+        run("fit", stores / "X.zarr", "-k", 5, "--seed", 0, *args)
+        found.append(KMeans.load("m.npz"))
+        assert json.loads(run("info", "m.npz", "--json").stdout)["algorithm"] == algorithm
+        assert (found[-1].init, found[-1].algorithm) == ("random", algorithm)
+    auto, lloyd, elkan = found
+    np.testing.assert_array_equal(auto.cluster_centers_, lloyd.cluster_centers_)
+    np.testing.assert_array_equal(auto.cluster_centers_, elkan.cluster_centers_)
+    assert auto.n_iter_ == lloyd.n_iter_
+    assert lloyd.history_.passes == 1 + lloyd.n_iter_ >= auto.history_.passes
+
+
+def test_restarts_share_passes(stores, here):
+    args = ("fit", stores / "X.zarr", "-k", 5, "--seed", 0, "--residency", "stream", "--json")
+    one, four = (json.loads(run(*args, "--n-init", n).stdout) for n in (1, 4))
+    assert four["passes"] <= one["passes"] + 2
+    assert four["inertia"] <= one["inertia"]
+
+
+def test_plan_without_rows_kept_has_no_line_for_them(stores):
+    args = ("plan", stores / "X.zarr", "-k", 5, "--memory-limit", "1GiB")
+    assert "rows kept between passes  3,000" in run(*args).stdout
+    assert "between" not in run(*args, "--algorithm", "lloyd").stdout
+
+
 def test_plan_says_what_python_says(stores):
     plan = KMeans(5, memory_limit="1GiB").plan(str(stores / "X.zarr"))
     result = run("plan", stores / "X.zarr", "-k", 5, "--memory-limit", "1GiB")
-    assert result.stdout == str(plan) + "\n"
+    assert [tuple(line.strip().split("  ")) for line in result.stdout.splitlines()] == plan.lines()
     found = run("plan", stores / "X.zarr", "-k", 5, "--memory-limit", "1GiB", "--json")
     assert json.loads(found.stdout)["projected_bytes"] == plan.projected_bytes
 
@@ -172,9 +211,22 @@ def test_demo_streams_and_can_be_run_again(here):
         result = run("demo", "--dir", "there", "--rows", 2000, "--json")
     found = json.loads(result.stdout)
     assert set(found["outputs"]) == {"model", "history", "labels"}
-    assert "lloyd" in run("demo", "--dir", "there", "--rows", 2000).stdout
+    printed = run("demo", "--dir", "there", "--rows", 2000).stdout
+    assert "lloyd" in printed
+    assert f"passes  {found['passes']}, " in printed
     files = sorted(name for name in os.listdir("there") if name[0] != ".")
     assert files == ["history.jsonl", "labels.zarr", "model.npz", "points.zarr"]
+
+
+def test_demo_plans_to_stream_within_its_limit(here, monkeypatch):
+    made, fit = [], KMeans.plan
+    monkeypatch.setattr(KMeans, "plan", lambda *a, **k: made.append(fit(*a, **k)) or 1 / 0)
+    run("demo", status=1)
+    (plan,) = made
+    assert plan.residency == "stream"
+    assert plan.projected_bytes <= plan.limit_bytes < plan.pass_bytes
+    assert plan.kept_rows > 0
+    assert os.listdir(here) == []
 
 
 def test_demo_refuses_before_it_makes_data(here):
@@ -196,6 +248,8 @@ def test_demo_leaves_the_folders_of_others_alone(here):
         (["fit", "X.zarr"], "Missing option '-k'"),
         (["fit", "X.zarr", "-k", "0"], "0 is not in the range x>=1"),
         (["fit", "X.zarr", "-k", "2", "--colour", "red"], "No such option"),
+        (["fit", "X.zarr", "-k", "2", "--algorithm", "full"], "is not one of 'auto', 'lloyd'"),
+        (["plan", "X.zarr", "-k", "2", "--init", "best"], "is not one of 'auto', 'k-means||'"),
         (["fit", "X.zarr", "-k", "2", "--memory-limit", "lots"], "must be a number of bytes"),
         (["fit", "X.zarr", "-k", "2", "--memory-limit", "1MiB"], "memory_limit is 1.00 MiB"),
         (["fit", "X.zarr", "-k", "5000"], "n_samples=3000 should be >= n_clusters=5000"),

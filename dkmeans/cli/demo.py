@@ -23,17 +23,16 @@ _FILES = {
 }
 _MARK = ".dkmeans-demo"  # in a folder that the demo made, and may therefore write again
 _FEATURES, _CENTERS, _SPREAD, _CHUNK_ROWS = 32, 10, 7.0, 16384
-_ROUNDS, _MAX_ITER = 2, 20  # so that a demo of any size ends soon
 _TIMES = 3  # the data in multiples of the memory limit
 
 
 @click.command(
     "demo",
     short_help="Cluster a store larger than the memory allowed.",
-    epilog=options.example("dkmeans demo --dir dkmeans-demo --memory-limit 320MiB"),
+    epilog=options.example("dkmeans demo --dir dkmeans-demo --memory-limit 384MiB"),
 )
 @click.option("--dir", "folder", default="dkmeans-demo", show_default=True, help="Folder to use.")
-@click.option("--memory-limit", default="320MiB", show_default=True, help="What the fit may use.")
+@click.option("--memory-limit", default="384MiB", show_default=True, help="What the fit may use.")
 @click.option(
     "--rows", type=click.IntRange(min=_CENTERS), help=f"Default: {_TIMES} times the memory limit."
 )
@@ -53,13 +52,7 @@ def command(**given: Any) -> None:
     limit = memory_limit(given["memory_limit"])
     rows = given["rows"] or _TIMES * limit // (4 * _FEATURES)
     blobs = Blobs(rows, _FEATURES, _CENTERS, spread=_SPREAD)
-    model = KMeans(
-        _CENTERS,
-        init_rounds=_ROUNDS,
-        max_iter=_MAX_ITER,
-        random_state=0,
-        memory_limit=limit,
-    )
+    model = KMeans(_CENTERS, random_state=0, memory_limit=limit)
     _refuse_early(model, rows)
     paths = _claim(given["folder"])
     data = paths.pop("data")

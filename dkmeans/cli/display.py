@@ -25,14 +25,15 @@ class Display:
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
         self._task: TaskID = bar.add_task("starting", total=None, note="", speed="")
-        self._steps, self._note = 0, ""
+        self._passes, self._note = 0, ""
         self._bytes, self._since = 0, time.perf_counter()
 
     def pass_started(self, name: str, blocks: int) -> None:
         """Begin the bar again."""
+        name = name.partition(" and ")[0]  # others that share the pass
         if name == "lloyd":
-            self._steps += 1
-            name = f"lloyd {self._steps}"
+            self._passes += 1
+            name = f"lloyd {self._passes}"
         self._begin(name, blocks)
 
     def _begin(self, name: str, total: int | None) -> None:

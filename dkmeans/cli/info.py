@@ -117,6 +117,7 @@ def _model(path: str) -> dict[str, Any]:
         "n_iter": model.n_iter_,
         "stop_reason": model.stop_reason_,
         "init": model.init if isinstance(model.init, str) else "array",
+        "algorithm": model.algorithm,
         "seed": model.random_state,
         "passes": model.history_.passes,
         "bytes_read": model.history_.bytes_read,

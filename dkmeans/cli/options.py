@@ -46,10 +46,10 @@ model_options = _all(
     click.option("-k", "--n-clusters", type=click.IntRange(min=1), required=True, help="Clusters."),
     click.option(
         "--init",
-        type=click.Choice(["k-means||", "k-means++", "random"]),
-        default="k-means||",
+        type=click.Choice(["auto", "k-means||", "k-means++", "random"]),
+        default="auto",
         show_default=True,
-        help="How the first centers are chosen.",
+        help="How the first centers are chosen; auto searches a sample in memory.",
     ),
     click.option(
         "--n-init", type=click.IntRange(min=1), help="Restarts; 10 for random, else 1 by default."
@@ -60,6 +60,13 @@ model_options = _all(
         default=300,
         show_default=True,
         help="Most iterations of a restart.",
+    ),
+    click.option(
+        "--algorithm",
+        type=click.Choice(["auto", "lloyd", "elkan"]),
+        default="auto",
+        show_default=True,
+        help="Several iterations a pass, or with lloyd one; the results are the same.",
     ),
     click.option(
         "--residency",
@@ -133,6 +140,7 @@ def make_model(given: Given) -> KMeans:
         n_init=given["n_init"] or "auto",
         max_iter=given["max_iter"],
         tol=1e-4 if tol is None else tol,
+        algorithm=given["algorithm"],
         random_state=seed,
         memory_limit=given["memory_limit"],
         residency=given["residency"],
