@@ -13,7 +13,7 @@ from strategies import assigned, cases, chunkings, in_memory
 
 from dkmeans.data.source import kernel_view
 from dkmeans.engine import exact, kernels, sampling
-from dkmeans.engine.grid import sums_to_floats, weights_to_floats
+from dkmeans.engine.grid import levels_of_rows, sums_to_floats, weights_to_floats
 from dkmeans.engine.lloyd import LloydStep
 from dkmeans.engine.partial import Partial
 
@@ -217,3 +217,53 @@ def test_a_step_that_measures_nothing_has_the_same_sums(case):
         np.testing.assert_array_equal(getattr(part, name), getattr(whole, name))
     assert not part.inertia.any()
     assert len(part.far) == 0
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 4, 5, 8, 9, 16, 17, 24, 63, 64, 65, 80, 130, 300])
+@pytest.mark.parametrize("k", [1, 7, 8, 70])
+def test_labels_and_sums_of_any_number_of_features(k, d):
+    random = np.random.default_rng(d)
+    n = 1100 if d < 20 else 150
+    X = random.normal(size=(n, d)).astype(np.float32) + np.float32(3)
+    X[5] = X[6]
+    centers = X[random.integers(0, n, size=k)].astype(np.float64)
+    part, grid = assigned(in_memory(X, None, (n,)), centers, want_labels=True)
+    labels = naive.assign(X, centers)
+    np.testing.assert_array_equal(part.labels[0], labels)
+    rows = levels_of_rows(X.astype(np.float64), np.ones(n), grid)
+    sums = np.zeros_like(part.sums)
+    np.add.at(sums, labels, rows)
+    np.testing.assert_array_equal(sums_to_floats(part.sums, grid), sums_to_floats(sums, grid))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8", "int8", "uint16", "int32"])
+@pytest.mark.parametrize("d", [3, 11, 16, 75])
+def test_sums_of_each_type(dtype, d):
+    random = np.random.default_rng(6)
+    X = np.clip(random.normal(size=(300, d)) * 30 + 60, 0, 127).round().astype(dtype)
+    centers = X[:5].astype(np.float64)
+    part, grid = assigned(in_memory(X, None, (120, 180)), centers)
+    labels = naive.assign(X, centers)
+    sums = [X[labels == j].astype(np.float64).sum(axis=0) for j in range(5)]
+    origins = part.counts[:, None] * grid.origin
+    np.testing.assert_array_equal(sums_to_floats(part.sums, grid) + origins, sums)
+
+
+@pytest.mark.parametrize("d", [2, 16, 40])
+@pytest.mark.parametrize(
+    ("offset", "spread"),
+    [(1e6, 1e-3), (1e20, 1e18), (0, 1e-30), (0, 1e-42), (0, 1e37), (3e38, 1e36)],
+)
+def test_labels_of_float32_far_from_the_origin_and_in_any_unit(offset, spread, d):
+    random = np.random.default_rng(8)
+    X = np.clip(random.normal(size=(600, d)) * spread + offset, -3.3e38, 3.3e38).astype(np.float32)
+    centers = X[random.choice(600, 9)].astype(np.float64)
+    np.testing.assert_array_equal(labels_of(X, centers), naive.assign(X, centers))
+
+
+def test_labels_of_float32_rows_and_centers_that_float32_cannot_hold():
+    random = np.random.default_rng(12)
+    X = random.normal(size=(300, 5)).astype(np.float32)
+    for scale in (1e-60, 1e-20, 1e60):
+        centers = random.normal(size=(6, 5)) * scale
+        np.testing.assert_array_equal(labels_of(X, centers), naive.assign(X, centers))

@@ -14,6 +14,9 @@ from numba import njit
 from dkmeans.engine.kernels import assign_tile, sq_tile, tile_buffers
 from dkmeans.engine.margin_kernels import margin_tile
 from dkmeans.engine.sampling import offer
+from dkmeans.engine.vector_kernels import EIGHT, add_rows
+
+COPIED = 512  # sums of as many numbers have copies
 
 
 @njit(nogil=True)
@@ -71,48 +74,33 @@ def _add_exact_tile(limbs, values, m, top):
 
 
 @njit(nogil=True)
-def _add_tile(X, start, m, labels, origin, magic, sums):
-    """Add to ``sums`` (k, 1, d) the bits of the rows of a tile, rounded to one grid."""
-    base = magic - origin  # exact: the origin is a multiple of a coarser power of two
-    for i in range(m):
-        j = labels[i]
-        if j >= 0:
-            for f in range(X.shape[1]):
-                sums[j, 0, f] += np.float64(np.float64(X[start + i, f]) + base[f]).view(np.int64)
+def _sum_table(sums):
+    """Where sums (k, 1, d) are added up, and in how many copies: rows of whole vectors.
+
+    Few short rows have copies, since they are met again and again.
+    """
+    k, _, d = sums.shape
+    if d % EIGHT == 0 and k * d > COPIED:
+        return sums.reshape(k, d), 1
+    copies = 4 if k * d <= COPIED else 1
+    return np.zeros((copies * k, (d + EIGHT - 1) // EIGHT * EIGHT), np.int64), copies
 
 
 @njit(nogil=True)
-def _sum_short_rows(X, start, m, centers, labels, origin, magic, sums, counts, sq):
-    """Count, measure (as :func:`sq_tile`) and add rows of up to 8 features, in one go."""
-    base = magic - origin
-    for i in range(m):
-        j = labels[i]
-        total = 0.0
-        if j >= 0:
-            counts[j] += 1
-            for f in range(X.shape[1]):
-                x = np.float64(X[start + i, f])
-                diff = x - centers[j, f]
-                total += diff * diff
-                sums[j, 0, f] += np.float64(x + base[f]).view(np.int64)
-        sq[i] = total
+def _fold_table(table, copies, sums):
+    """Add to ``sums`` what was added up beside them."""
+    k, _, d = sums.shape
+    if d % EIGHT == 0 and k * d > COPIED:
+        return
+    for i in range(copies * k):
+        for f in range(d):
+            sums[i % k, 0, f] += table[i, f]
 
 
 @njit(nogil=True)
-def _add_tile_weighted(X, start, m, labels, weights, origin, magic, sums):
-    """Likewise, each row times its weight."""
-    for i in range(m):
-        j, w = labels[i], weights[start + i]
-        if j >= 0:
-            for f in range(X.shape[1]):
-                value = (np.float64(X[start + i, f]) - origin[f]) * w
-                sums[j, 0, f] += np.float64(value + magic[f]).view(np.int64)
-
-
-@njit(nogil=True)
-def _add_tile_levels(X, start, m, labels, weights, origin, magics, sums):
-    """Add to ``sums`` (k, levels, d) the bits of the rows of a tile, rounded to several grids."""
-    weighted = weights.shape[0] > 0
+def _add_tile_levels(X, start, m, labels, weights, grid, sums):
+    """Add to ``sums`` (k, levels, d) the bits of the rows of a tile, rounded to their grids."""
+    weighted, origin, magics = weights.shape[0] > 0, grid.origin, grid.rows
     rest = np.empty(X.shape[1])
     for i in range(m):
         j, w = labels[i], weights[start + i] if weighted else 1.0
@@ -125,6 +113,22 @@ def _add_tile_levels(X, start, m, labels, weights, origin, magics, sums):
                 high = rest[f] + magics[level, f]
                 rest[f] -= high - magics[level, f]
                 sums[j, level, f] += np.float64(high).view(np.int64)
+
+
+@njit(nogil=True)
+def _first_left_out(found, start, m, bad, labels):
+    """Copy the labels of a tile if they are wanted; the first row of all that has none, or -1."""
+    least = np.int32(0)
+    for i in range(m):
+        least = min(least, found[i])
+    if least < 0 and bad < 0:
+        for i in range(m - 1, -1, -1):
+            if found[i] < 0:
+                bad = start + i
+    if labels.shape[0] > 0:
+        for i in range(m):
+            labels[start + i] = found[i]
+    return bad
 
 
 @njit(nogil=True)
@@ -198,34 +202,29 @@ def lloyd(
     """
     buffers = tile_buffers(scorer, X.shape[1])
     sq, parts, step = buffers[6], np.empty(buffers[6].shape[0]), buffers[6].shape[0]
-    origin, magics = grid.origin, grid.rows
-    plain = weights.shape[0] == 0 and magics.shape[0] == 1
-    size, bad = 0, -1
+    plain = weights.shape[0] == 0 and grid.rows.shape[0] == 1
+    table, copies = _sum_table(sums if plain else sums[:0])
+    base = np.zeros(table.shape[1])
+    for f in range(X.shape[1]):
+        base[f] = grid.rows[0, f] - grid.origin[f]  # exact: the origin is on a coarser grid
+    size, bad = np.int64(0), np.int64(-1)
     for start in range(0, X.shape[0], step):
         m = min(step, X.shape[0] - start)
         found = assign_tile(X, start, m, scorer, buffers)
-        for i in range(m):
-            if found[i] < 0 and bad < 0:
-                bad = start + i
-            if labels.shape[0] > 0:
-                labels[start + i] = found[i]
         if margins.shape[0] > 0:
             margin_tile(start, m, scorer, buffers, margins, reach)
-        if plain and measure and X.shape[1] <= 8:
-            _sum_short_rows(X, start, m, scorer.exact, found, origin, magics[0], sums, counts, sq)
+        bad = _first_left_out(found, start, m, bad, labels)
+        count_tile(start, m, found, weights, grid.weights, masses, counts)
+        if plain:
+            add_rows(X, start, m, found, base, table, sums.shape[0], copies)
         else:
-            count_tile(start, m, found, weights, grid.weights, masses, counts)
-            if measure:
-                sq_tile(X, start, m, scorer.exact, found, sq)
-            if plain:
-                _add_tile(X, start, m, found, origin, magics[0], sums)
-            elif magics.shape[0] > 1:
-                _add_tile_levels(X, start, m, found, weights, origin, magics, sums)
-            else:
-                _add_tile_weighted(X, start, m, found, weights, origin, magics[0], sums)
+            _add_tile_levels(X, start, m, found, weights, grid, sums)
         if measure:
+            sq_tile(X, start, m, scorer.exact, found, sq)
             _cost_tile(start, m, found, weights, sq, parts, inertia)
             size = _offer_tile(start, m, found, sq, far_keys, far_rows, size)
+    if plain:
+        _fold_table(table, copies, sums)
     return size, bad
 
 
