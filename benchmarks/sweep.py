@@ -86,10 +86,10 @@ def run(*, quick: bool = False) -> Section:
         f" features in a Zarr store of {chunks} chunks {where}, against {len(KS)} fits one after"
         " the other with the same parameters, both streamed and by turns; medians of"
         f" {len(seeds)} seeds. MB are the bytes that the process read from files, passes the same"
-        " divided by the bytes of the store. *Of the longest* is the bytes that the"
-        " sweep read divided by those of the one fit that read most; the ratios of time and"
-        " bytes are of all fits to the sweep, **bold** where the sweep costs more. Inertia is the"
-        " sweep's divided by the fit's, the worst of all k and seeds."
+        " divided by the bytes of the store. *Of the longest* is the bytes that the sweep read"
+        " divided by those of the one fit that read most; the ratios of time and bytes are of all"
+        " fits to the sweep, **bold** where the sweep costs more. Inertia is the sweep's divided"
+        " by the fit's, the worst of all k and seeds."
     )
     header = (
         "data, n_init", "sweep s", "fits s", "ratio", "sweep passes", "fits passes", "sweep MB",
