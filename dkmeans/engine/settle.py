@@ -169,7 +169,9 @@ def _iterate(sums: _Sums, course: Course, rules: Rules) -> tuple[Course, Taken, 
     elif course.n_iter == rules.stop.max_iter:
         reason = "max_iter"
     drops = drops_of(_lengths(found.centers - course.centers))
-    return replace(course, centers=found.centers, reason=reason, drops=drops), step, sure
+    measure = course.measure and not reason  # the last inertia is found as without a pass
+    course = replace(course, centers=found.centers, reason=reason, drops=drops, measure=measure)
+    return course, step, sure
 
 
 def _anchored(sums: _Sums, course: Course, rules: Rules) -> Course:
