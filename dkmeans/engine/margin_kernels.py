@@ -13,6 +13,13 @@ from dkmeans.engine.kernels import assign_tile, tile_buffers
 
 _DOWN = 1.0 - 2.0**-20  # makes up for the rounding of the few operations that follow it
 _HUGE = 1e38
+_LEAST = 2.0**-126  # below it float32 has fewer digits
+
+
+@njit(nogil=True)
+def _single(bound):
+    """A lower bound as float32, which must not round it up: to infinity, or near to 0."""
+    return np.float32(min(bound, _HUGE)) if bound >= _LEAST else np.float32(0)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -39,7 +46,8 @@ def margin_tile(start, m, scorer, buffers, margins, reach):
         half = max(0.0, (0.5 + 2 * share) * norm + np.float64(best[i]) + doubt)
         near = np.sqrt(2 * half)
         far = np.sqrt(2 * half + 2 * gap)
-        margins[start + i] = 2 * gap / (near + far) / scorer.scale * _DOWN if gap > 0 else 0.0
+        margin = 2 * gap / (near + far) / scorer.scale * _DOWN if gap > 0 else 0.0
+        margins[start + i] = _single(margin)
         reach[j] = max(reach[j], near / scorer.scale / _DOWN)
 
 
@@ -84,7 +92,7 @@ def settle_rows(rows, fresh, margins, total, labels, bounds, moved, previous):
             moved[count], previous[count] = row, labels[row]
             count += 1
             labels[row] = label
-        bounds[row] = (total[label] + margins[i]) * _DOWN
+        bounds[row] = _single((total[label] + margins[i]) * _DOWN)
     return count
 
 

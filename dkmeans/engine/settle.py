@@ -9,6 +9,7 @@ centers that are near enough to matter (Ryšavý and Hamerly 2016).
 
 from __future__ import annotations
 
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,13 +19,15 @@ import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.engine import exact
+from dkmeans.engine.doubled import Pair, add, difference, from_levels, multiply, scaled
 from dkmeans.engine.grid import Grid, levels_of, sums_to_floats
 from dkmeans.engine.kept import Chunk, Kept
 from dkmeans.engine.partial import Partial, Rows
 from dkmeans.engine.update import masses_of, update
 
 _GATHERED = 2**22  # bytes of rows that are put together to be assigned anew
-_DIGITS = 1e-12  # relative error of the last inertia from which a pass measures it
+_DIGITS = 1e-11  # likely relative error of the last inertia from which a pass measures it
+_MOST_LOST = 1e-9  # likewise the largest that there can be
 _MOST_STALE = 0.5  # share of a chunk from which all of it is assigned anew where it is
 
 
@@ -38,12 +41,18 @@ class Stop:
 
 @dataclass(frozen=True)
 class Anchor:
-    """The first assignment of a run, from which the inertia of all others follows."""
+    """The first assignment of a run, from which the inertia of all others follows.
+
+    Parameters
+    ----------
+    own : as :func:`_own` of its sums.
+    """
 
     centers: Floats
     sums: Ints
     masses: Floats
     inertia: float
+    own: Pair
 
 
 @dataclass(frozen=True)
@@ -169,14 +178,17 @@ def _iterate(sums: _Sums, course: Course, rules: Rules) -> tuple[Course, Taken, 
     elif course.n_iter == rules.stop.max_iter:
         reason = "max_iter"
     drops = drops_of(_lengths(found.centers - course.centers))
-    return replace(course, centers=found.centers, reason=reason, drops=drops), step, sure
+    measure = course.measure and not reason  # the last inertia is found as without a pass
+    course = replace(course, centers=found.centers, reason=reason, drops=drops, measure=measure)
+    return course, step, sure
 
 
 def _anchored(sums: _Sums, course: Course, rules: Rules) -> Course:
     partial, grid = sums.partial(), rules.grid
     inertia = exact.to_float(partial.inertia)
     mass = masses_of(partial.counts, partial.masses, grid, rules.weighted)
-    anchor = Anchor(course.centers, partial.sums, mass, inertia)
+    own = _own(partial, course.centers, rules)
+    anchor = Anchor(course.centers, partial.sums, mass, inertia, own)
     variance = _mean_variance(anchor, grid)
     return replace(course, anchor=anchor, sq_tolerance=rules.stop.tol * variance)
 
@@ -190,9 +202,9 @@ def _mean_variance(anchor: Anchor, grid: Grid) -> float:
     mass, moved = anchor.masses, anchor.centers - grid.origin
     sums, total = sums_to_floats(anchor.sums, grid), float(anchor.masses.sum())
     squares = anchor.inertia + 2 * float(np.sum(moved * sums))
-    squares -= float(np.sum(mass @ (moved * moved)))
+    squares -= float(np.sum(mass[:, None] * (moved * moved)))
     mean = sums.sum(axis=0) / total
-    return max(0.0, squares / total - float(np.dot(mean, mean))) / len(mean)
+    return max(0.0, squares / total - float(np.sum(mean * mean))) / len(mean)
 
 
 class _Sums:
@@ -240,28 +252,51 @@ class _Sums:
     def inertia(self, course: Course) -> tuple[float, bool]:
         """Inertia under ``course.centers``, from that of the anchor; whether that has its digits.
 
-        With the anchor's centers ``c``, sums ``S`` and masses ``m``, and the changes of each since,
-        it is larger by ``sum_j m |dc|^2 - 2 dc.(S - m c) - 2 (c + dc).dS + dm |c + dc|^2``.
+        It is larger by what :func:`_own` has grown. That can be far more than the inertia itself,
+        where clusters are far apart, so it takes twice the digits of a float64.
         """
-        anchor, grid = course.anchor, self._rules.grid
+        anchor = course.anchor
         assert anchor is not None
         if self.measured and (course.reason or anchor.centers is course.centers):
             return exact.to_float(self._first.inertia), True
-        now = self.partial()
-        mass = masses_of(now.counts, now.masses, grid, self._rules.weighted)
-        before, after = anchor.centers - grid.origin, course.centers - grid.origin
-        moved = course.centers - anchor.centers
-        away = sums_to_floats(anchor.sums, grid) - anchor.masses[:, None] * before
-        gained = sums_to_floats(now.sums - anchor.sums, grid)
-        terms = (
-            anchor.masses @ np.square(moved),
-            -2 * (moved * away).sum(axis=0),
-            (mass - anchor.masses) @ np.square(after),
-            -2 * (after * gained).sum(axis=0),
-        )
-        inertia = max(0.0, anchor.inertia + float(np.sum(terms)))
-        lost = 2.0**-50 * (anchor.inertia + float(np.abs(terms).sum()))
-        return inertia, lost <= _DIGITS * inertia
+        own = _own(self.partial(), course.centers, self._rules)
+        grown = add(own, scaled(anchor.own, -1.0))
+        terms = np.concatenate(grown).ravel().tolist()
+        inertia = max(0.0, math.fsum((anchor.inertia, *terms)))
+        return inertia, self._has_digits(inertia, course)
+
+    def _has_digits(self, inertia: float, course: Course) -> bool:
+        """Whether what was rounded is too little to be seen in the inertia.
+
+        A value off by ``e`` in the sums counts ``2 e (c' - c)``, for its centers then and now. Over
+        all values that is at most ``2 |e| sqrt(m)`` times the sum of the roots of both inertias
+        (Cauchy and Schwarz), and like the root of their number less where signs are random.
+        """
+        anchor, grid = course.anchor, self._rules.grid
+        assert anchor is not None
+        away = np.abs(course.centers - grid.origin).max(axis=0)
+        off = grid.rows[-1] / (1.5 * 2.0**53) + 2.0**-52 * away
+        mass, roots = float(anchor.masses.sum()), math.sqrt(inertia) + math.sqrt(anchor.inertia)
+        most = 2 * float(np.sqrt(np.square(off).sum())) * math.sqrt(mass) * roots
+        likely = 5 * float(off.max()) * math.sqrt(mass / max(1, int(self.counts.sum()))) * roots
+        lost = 2.0**-50 * anchor.inertia + likely
+        return lost <= _DIGITS * inertia and most <= _MOST_LOST * inertia
+
+
+def _own(partial: Partial, centers: Floats, rules: Rules) -> Pair:
+    """What of the inertia depends on the assignment: ``m c^2 - 2 c S`` of each cluster, (k, d).
+
+    S and m are sums and mass of the cluster, and ``c`` its center relative to the origin.
+    """
+    grid = rules.grid
+    sums = from_levels(partial.sums, grid.rows[-1] / (1.5 * 2.0**52))
+    if rules.weighted:
+        mass = from_levels(partial.masses, grid.weights[-1] / (1.5 * 2.0**52))
+    else:
+        mass = partial.counts.astype(np.float64), np.zeros(len(partial.counts))
+    at = difference(centers, np.broadcast_to(grid.origin, centers.shape))
+    moments = multiply((mass[0][:, None], mass[1][:, None]), at)
+    return multiply(at, add(moments, scaled(sums, -2.0)))
 
 
 class _Rows:
