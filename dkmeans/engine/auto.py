@@ -10,7 +10,7 @@ import numpy as np
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.data.source import kernel_view
 from dkmeans.engine.kept import Chunk, keep, no_choice
-from dkmeans.engine.lloyd import Fit, Room, Run, lloyd
+from dkmeans.engine.lloyd import DrawSpec, Fit, Room, Run, lloyd
 from dkmeans.engine.partial import Rows
 from dkmeans.engine.programs import Ask, Program, ask_together
 from dkmeans.engine.search import Found, improve, search
@@ -63,12 +63,15 @@ def _verified(
     candidates = [f for f in found if f.cost <= _CLOSE * found[0].cost]
     first, spread = _expected(run, candidates[0].centers, points, share)
     many = max(256, len(rows) // 16)
-    draw = stream_key(seed, _RESCUE), many + 1
+    expected = found[0].cost / share
+    draw = DrawSpec(stream_key(seed, _RESCUE), many + 1, 2 * many / max(expected, 1e-300))
     plain = run if run.blocks.in_memory else replace(run, room=Room(0))
     steps = [run.step(first, spread, draw)]
     steps += [plain.step(plain.begin(f.centers)) for f in candidates[1:]]
     settled: Sequence[Settled] = yield from ask_together("init verify", steps)
     best = min(settled, key=lambda s: s.taken[0].inertia)
+    if settled[0].taken[0].inertia <= (1 + _GAIN) * expected:
+        return best  # rows that the sample missed, if any, cost next to nothing
     drawn = settled[0].drawn
     assert drawn is not None
     union = _union(rows, points, drawn, first.centers, share, run.blocks.weights is not None)

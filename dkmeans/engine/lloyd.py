@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,14 @@ KEPT_SHARE = 0.25  # of all rows, that one run keeps at most
 MAX_RELOCATED = 64  # empty clusters that one iteration can move; any others wait for the next
 
 
+class DrawSpec(NamedTuple):
+    """The ``most`` rows with the smallest keys of a stream; no key of them is above ``limit``."""
+
+    stream: np.uint64
+    most: int
+    limit: float
+
+
 @dataclass(frozen=True)
 class LloydStep:
     """Assign the rows of a block to their nearest centers (k, d) and sum them.
@@ -32,7 +41,7 @@ class LloydStep:
     want_labels : whether the part holds the labels of the rows.
     measure : whether it holds the inertia and the farthest rows.
     choice : which rows it keeps for the iterations that follow; None for none.
-    draw : stream and number of rows to draw by their share of the inertia, if any.
+    draw : rows to draw by their share of the inertia, if any.
     """
 
     centers: Floats
@@ -40,7 +49,7 @@ class LloydStep:
     want_labels: bool = False
     measure: bool = True
     choice: Choice | None = None
-    draw: tuple[np.uint64, int] | None = None
+    draw: DrawSpec | None = None
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Partial:
         from dkmeans.engine import kernels, sum_kernels
@@ -96,10 +105,10 @@ class LloydStep:
 
         if self.draw is None:
             return None
-        stream, most = self.draw
+        stream, most, limit = self.draw
         keys, rows = np.empty(most), np.empty(most, np.int64)
         size = seeding_kernels.draw_by_cost(
-            X, weights, self.centers, labels, offset, stream, keys, rows
+            X, weights, self.centers, labels, offset, stream, limit, keys, rows
         )
         return Drawn(rows_of(X, weights, offset, keys[:size], rows[:size]), most)
 
@@ -198,7 +207,7 @@ class Run:
         self,
         course: Course,
         spread: Ints | None = None,
-        draw: tuple[np.uint64, int] | None = None,
+        draw: DrawSpec | None = None,
     ) -> RunStep:
         """The next pass; ``spread`` tells how margins were distributed in one before it."""
         choice = self._choice(course, spread)

@@ -66,10 +66,11 @@ def measure(X, centers, labels, sq):
 
 
 @njit(cache=True, nogil=True)
-def draw_by_cost(X, weights, centers, labels, offset, stream, keys, rows):
-    """Offer the rows of X to a heap of the smallest ``u / (w D^2)``; return its size.
+def draw_by_cost(X, weights, centers, labels, offset, stream, limit, keys, rows):
+    """Offer the rows of X to a heap of the smallest ``u / (w D^2)`` up to ``limit``.
 
-    D is the distance of a row to the center of its label; see :func:`cost_draw`.
+    D is the distance of a row to the center of its label; see :func:`cost_draw`. Returns the size
+    of the heap.
     """
     step, size = 256, 0
     sq = np.empty(step)
@@ -80,7 +81,7 @@ def draw_by_cost(X, weights, centers, labels, offset, stream, keys, rows):
             part = sq[i] * weights[start + i] if weights.shape[0] > 0 else sq[i]
             if part > 0.0:
                 key = uniform(stream, offset + start + i) / part
-                if size < keys.shape[0] or key <= keys[0]:
+                if key <= limit and (size < keys.shape[0] or key <= keys[0]):
                     size = offer(keys, rows, size, key, start + i)
     return size
 
