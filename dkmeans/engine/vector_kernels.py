@@ -159,14 +159,9 @@ def _score_code(context: Any, b: Build, signature: Any, values: Any) -> Value:
     return context.get_dummy_value()
 
 
-def _score(context: Any, *arguments: Any) -> Any:
-    """Write the two best scores of each row of ``count`` panels, and the label of the best."""
-    return types.void(*arguments), _score_code
-
-
 def _score_panels(context, panels, blocks, const, best, second, labels, count):  # type: ignore
     """Write the two best scores of each row of ``count`` panels, and the label of the best."""
-    return _score(context, panels, blocks, const, best, second, labels, count)
+    return types.void(panels, blocks, const, best, second, labels, types.intp), _score_code
 
 
 def _transposed(b: Build, rows: list[Value]) -> list[Value]:
