@@ -11,6 +11,9 @@ Every kernel goes over the block in tiles of up to ``TILE`` rows. A tile is assi
    second-best center could be the nearest. Those rows, few of them, are decided by the direct
    formula ``sum((x - c)^2)`` in float64, the lowest index on ties. Labels are thus those of the
    direct formula, whatever the processor, or the row's place in the block.
+
+Functions that are called in one place are joined to it before they are compiled: Numba would
+otherwise optimise them once for themselves and again for each caller.
 """
 
 from __future__ import annotations
@@ -113,7 +116,7 @@ def _move_of(centers: Floats) -> tuple[Floats, float, bool]:
     return shift, 2.0 ** min(1000, exponent), near and abs(exponent) < 100
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def _stage(X, start, m, shift, scale, staged):
     """Write rows start .. start+m of X, moved and scaled, to ``staged`` (m, d) float32."""
     for i in range(m):
@@ -121,7 +124,7 @@ def _stage(X, start, m, shift, scale, staged):
             staged[i, f] = np.float32((np.float64(X[start + i, f]) - shift[f]) * scale)
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def _nearest_exact(X, i, centers, guess, scores, limit):
     """Nearest center to row i by the direct formula in float64, or -1 if it is not finite.
 
@@ -178,7 +181,7 @@ def assign_tile(X, start, m, scorer, buffers):
     return labels
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def _decide(X, start, m, scorer, buffers):
     """Decide by the direct formula the rows whose two best scores are too close to tell apart."""
     _, norms, _, best, second, labels, _, _ = buffers
@@ -208,7 +211,7 @@ def _score_row(panels, i, rows, x, scores):
         scores[j] = total
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def _decide_row(X, start, i, scorer, buffers, doubt):
     """Nearest center to row i of a tile by the direct formula.
 

@@ -46,7 +46,7 @@ def _largest(values, m):
     return np.int64(top).view(np.float64)
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def _add_exact_tile(limbs, values, m, top):
     """Add m numbers, none negative or above ``top``, to an exact sum.
 
@@ -73,7 +73,7 @@ def _add_exact_tile(limbs, values, m, top):
         add_exact(limbs, fine_sum * (fine / (1.5 * 2.0**52)))
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def _sum_table(sums):
     """Where sums (k, 1, d) are added up, and in how many copies: rows of whole vectors.
 
@@ -86,7 +86,7 @@ def _sum_table(sums):
     return np.zeros((copies * k, (d + EIGHT - 1) // EIGHT * EIGHT), np.int64), copies
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def _fold_table(table, copies, sums):
     """Add to ``sums`` what was added up beside them."""
     k, _, d = sums.shape
@@ -97,7 +97,7 @@ def _fold_table(table, copies, sums):
             sums[i % k, 0, f] += table[i, f]
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def _add_tile_levels(X, start, m, labels, weights, grid, sums):
     """Add to ``sums`` (k, levels, d) the bits of the rows of a tile, rounded to their grids."""
     weighted, origin, magics = weights.shape[0] > 0, grid.origin, grid.rows
@@ -115,7 +115,7 @@ def _add_tile_levels(X, start, m, labels, weights, grid, sums):
                 sums[j, level, f] += np.float64(high).view(np.int64)
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def _first_left_out(found, start, m, bad, labels):
     """Copy the labels of a tile if they are wanted; the first row of all that has none, or -1."""
     least = np.int32(0)
@@ -151,18 +151,16 @@ def count_tile(start, m, labels, weights, magics, masses, counts):
             counts[j] += 1
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def _cost_tile(start, m, labels, weights, sq, parts, cost):
     """Add weight * squared distance of the rows of a tile to the exact sum ``cost``."""
-    if weights.shape[0] == 0:
-        _add_exact_tile(cost, sq, m, _largest(sq, m))
-        return
     for i in range(m):
-        parts[i] = weights[start + i] * sq[i] if labels[i] >= 0 else 0.0
+        weight = weights[start + i] if weights.shape[0] > 0 else 1.0
+        parts[i] = weight * sq[i] if labels[i] >= 0 else 0.0
     _add_exact_tile(cost, parts, m, _largest(parts, m))
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def _offer_tile(start, m, labels, sq, far_keys, far_rows, size):
     """Offer the rows of a tile to the heap of those farthest from their centers."""
     if size == far_keys.shape[0] and _largest(sq, m) < -far_keys[0]:

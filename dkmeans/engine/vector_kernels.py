@@ -37,6 +37,7 @@ ROWS = GROUPS * LANES
 BLOCK = 8 if LANES == 16 else 4  # GROUPS * BLOCK accumulators, and what goes with them, fit
 CHUNK = 64  # features added up before their sum joins that of the others, which bounds rounding
 SHORT = (2, 3, 4, 8)  # features of rows that are packed more directly
+AHEAD = 2048  # numbers of X, at least, between those being packed and those being fetched
 HUGE = 3e38
 EIGHT = 8  # numbers of 64 bits added to sums at once
 AT_ONCE = (8, 2)  # times these, as long as there are so many
@@ -158,14 +159,9 @@ def _score_code(context: Any, b: Build, signature: Any, values: Any) -> Value:
     return context.get_dummy_value()
 
 
-def _score(context: Any, *arguments: Any) -> Any:
-    """Write the two best scores of each row of ``count`` panels, and the label of the best."""
-    return types.void(*arguments), _score_code
-
-
 def _score_panels(context, panels, blocks, const, best, second, labels, count):  # type: ignore
     """Write the two best scores of each row of ``count`` panels, and the label of the best."""
-    return _score(context, panels, blocks, const, best, second, labels, count)
+    return types.void(panels, blocks, const, best, second, labels, types.intp), _score_code
 
 
 def _transposed(b: Build, rows: list[Value]) -> list[Value]:
@@ -261,8 +257,10 @@ def _pack_square(
     left = b.trunc(b.sub(spot.d, f), _INT)
     mask = _first_lanes(b, left, LANES)
     shift = b.select(spot.moved, _ZEROS, _load(b, _at(b, spot.shift.data, f)))
+    ahead = b.mul(spot.d, _LONG(LANES))
+    ahead = b.select(b.icmp_signed("<", ahead, _LONG(AHEAD)), _LONG(AHEAD), ahead)
     for source in sources:
-        _prefetch(b, _at(b, source, b.mul(spot.d, _LONG(LANES))))
+        _prefetch(b, _at(b, source, ahead))
     rows = [_masked_load(b, source, _FLOATS, mask, 4) for source in sources]
     columns = _transposed(b, [b.fmul(b.fsub(x, shift), spot.scales) for x in rows])
     target, total = _target(b, spot, group, f), _ZEROS
@@ -277,6 +275,8 @@ def _pack_short(b: Build, spot: Any, group: Value, d: int) -> None:
     """Pack LANES rows of d features, which are d whole vectors."""
     first = b.add(spot.start, b.mul(group, _LONG(LANES)))
     source = _at(b, spot.rows, b.mul(first, _LONG(d)))
+    for v in range(d):
+        _prefetch(b, _at(b, source, AHEAD + LANES * v))
     vectors = [_load(b, _at(b, source, LANES * v)) for v in range(d)]
     target, total = _target(b, spot, group, _LONG(0)), _ZEROS
     for f in range(d):
