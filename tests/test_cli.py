@@ -20,6 +20,7 @@ from click.testing import CliRunner
 
 from dkmeans import History, KMeans, __version__
 from dkmeans.cli import cli
+from dkmeans.cli.options import make_model
 from dkmeans.data.synthetic import Blobs, write_blobs
 
 COMMANDS = ["fit", "predict", "plan", "info", "make-data", "demo"]
@@ -132,12 +133,9 @@ def test_worker_processes_find_the_same(stores, here):
 
 @pytest.mark.parametrize("command", ["fit", "plan"])
 def test_defaults_are_those_of_the_estimator(command):
-    ours, theirs = {}, KMeans().get_params()
-    for option in cli.get_command(click.Context(cli), command).params:
-        if option.name in theirs and not option.required:
-            ours[option.name] = option.default or (option.name == "n_init" and "auto") or None
-    assert ours == {name: theirs[name] for name in ours}
-    assert {"init", "algorithm", "max_iter", "residency"} <= set(ours)
+    found = cli.get_command(click.Context(cli), command)
+    given = found.make_context(command, ["X.zarr", "-k", "8"]).params
+    assert make_model(given).get_params() == KMeans(8).get_params()
 
 
 def test_init_and_algorithm_are_the_estimators(stores, here):
