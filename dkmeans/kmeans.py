@@ -345,7 +345,7 @@ class KMeans(
             shape.n_features,
             seeding.candidates,
             seeding_passes=seeding_passes,
-            max_passes=seeding_passes + self.max_iter + 1,
+            max_passes=seeding_passes + self.max_iter + 1 + (seeding.init == "auto"),
             sample_rows=sample,
             runs=runs,
             keeps=self.algorithm != "lloyd",

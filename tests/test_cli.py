@@ -163,7 +163,7 @@ def test_restarts_share_passes(stores, here):
 
 def test_plan_without_rows_kept_has_no_line_for_them(stores):
     args = ("plan", stores / "X.zarr", "-k", 5, "--memory-limit", "1GiB")
-    assert "rows kept between passes  3,000" in run(*args).stdout
+    assert "kept rows  3,000" in run(*args).stdout
     assert "between" not in run(*args, "--algorithm", "lloyd").stdout
 
 

@@ -132,7 +132,7 @@ def test_a_plan_of_an_estimator_reads_nothing_and_prints(computes):
     assert computes.computes == 0
     assert plan.pass_bytes == 640 * 10**6
     text = str(plan)
-    for words in ("10,000,000", "610.35 MiB", "streamed", "512.00 MiB", "2 to seed, then"):
+    for words in ("10,000,000", "610.35 MiB", "every pass", "512.00 MiB", "1 to seed, then"):
         assert words in text
 
 

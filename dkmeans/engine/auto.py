@@ -75,12 +75,12 @@ def _verified(
     drawn = settled[0].drawn
     assert drawn is not None
     union = _union(rows, points, drawn, first.centers, share, run.blocks.weights is not None)
-    now = best.course.centers
+    now = best.taken[1].centers if len(best.taken) > 1 else best.course.centers
     hoped = improve(union.X, union.weights, now, seed, threads=run.journal.passes.threads)
     at_present = float(np.dot(union.cost(now)[0], union.weights))
     if hoped.cost < (1 - _GAIN) * at_present:
         again: Settled = yield Ask("init verify", run.step(run.begin(hoped.centers)))
-        if again.taken[0].inertia < best.taken[-1].inertia:
+        if again.taken[0].inertia < best.taken[0].inertia:  # not the last, which may be further on
             return again
     return best
 

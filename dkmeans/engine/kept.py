@@ -144,12 +144,13 @@ def cuts_for(spread: Ints, unit: float, drops: Floats, most: int) -> Floats | No
     """Margins (k,) up to which to keep rows, or None where it would save no pass.
 
     Rows are kept in proportion to ``drops`` (k,), by which margins are expected to shrink in an
-    iteration, for as many iterations as ``most`` rows allow; ``spread`` is that of an earlier pass.
+    iteration, for as many iterations as ``most`` rows allow, or for a part of one, since moves tend
+    to become shorter; ``spread`` is that of an earlier pass.
     """
     drops = np.maximum(drops, unit * 2.0 ** (-BINS / 2))
     half_octaves = np.arange(BINS) - BINS + 1
     upper = unit * np.where(half_octaves % 2, 2.0, 1.5) * 2.0 ** (half_octaves // 2)  # of each bin
-    for times in 2.0 ** np.arange(6.0, -0.5, -0.5):
+    for times in 2.0 ** np.arange(6.0, -6.5, -0.5):
         within = np.minimum(np.searchsorted(upper, times * drops) + 1, BINS)
         if int(sum(s[:w].sum() for s, w in zip(spread, within, strict=True))) <= most:
             cuts: Floats = times * drops

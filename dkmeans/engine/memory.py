@@ -103,7 +103,8 @@ class Plan:
         def size(value: int | None) -> str:
             return "known after the first pass" if value is None else format_bytes(value)
 
-        kept = "kept in memory after the first read" if self.residency == "memory" else "streamed"
+        memory = self.residency == "memory"
+        kept = "kept in memory after the first read" if memory else "read in every pass"
         return [
             ("rows", count(self.n_rows)),
             ("features", f"{self.n_features:,}"),
@@ -111,7 +112,7 @@ class Plan:
             ("blocks", f"{self.n_blocks:,} of {count(self.block_rows)} rows"),
             ("bytes a pass", size(self.pass_bytes)),
             ("residency", f"{self.residency}: {kept}"),
-            *([("rows kept between passes", count(self.kept_rows))] if self.kept_rows else []),
+            *([("kept rows", count(self.kept_rows))] if self.kept_rows else []),
             ("threads", str(self.threads)),
             (
                 "passes",
@@ -123,7 +124,9 @@ class Plan:
         ]
 
     def __str__(self) -> str:
-        return "\n".join(f"{name:>14}  {value}" for name, value in self.lines())
+        lines = self.lines()
+        width = max(len(name) for name, _ in lines)
+        return "\n".join(f"{name:>{width}}  {value}" for name, value in lines)
 
 
 def memory_limit(value: int | float | str | None) -> int:
@@ -245,6 +248,8 @@ def make_plan(shape: Shape, work: Work, residency: str, limit: int) -> Plan:
     rows = None if shape.n_rows is None else _block_rows(shape, room, threads)
     block_bytes = min(rows or shape.unit_rows or 0, shape.n_rows or 0) * shape.row_bytes
     peak = projected(work, threads, processes, held + threads * shape.reading_bytes(block_bytes))
+    in_place = residency == "memory" and client is None
+    kept_rows, kept_bytes = _kept(shape, work, in_place, max(0, limit - peak) // processes)
     return Plan(
         shape.n_rows,
         shape.n_features,
@@ -254,22 +259,29 @@ def make_plan(shape: Shape, work: Work, residency: str, limit: int) -> Plan:
         None if shape.n_rows is None else all_bytes,
         residency,
         threads,
-        None if shape.n_rows is None else peak,
+        None if shape.n_rows is None else peak + kept_bytes,
         limit,
         work.seeding_passes,
         work.max_passes,
-        _kept_rows(shape, work, residency, (limit - peak) // processes),
+        kept_rows,
     )
 
 
-def _kept_rows(shape: Shape, work: Work, residency: str, room: int) -> int:
-    """Rows for which there is room between passes; all of those that are in memory anyway."""
-    if not work.keeps or shape.n_rows == 0:
-        return 0
-    if residency == "memory":
-        return shape.n_rows or 0
-    fits = max(0, room) // (KEPT_COPIES * (shape.row_bytes + KEPT_BYTES))
-    return fits if shape.n_rows is None else min(fits, int(KEPT_SHARE * shape.n_rows * work.runs))
+def _kept(shape: Shape, work: Work, in_place: bool, room: int) -> tuple[int, int]:
+    """Rows for which there is room between passes, of all runs, and the bytes that they take.
+
+    Rows that are in the memory of this process are kept ``in_place``: all of them or none.
+    """
+    if not work.keeps:
+        return 0, 0
+    if in_place:
+        kept = (shape.n_rows or 0) * work.runs
+        return (kept, KEPT_BYTES * kept) if KEPT_BYTES * kept <= room else (0, 0)
+    each = KEPT_COPIES * (shape.row_bytes + KEPT_BYTES)
+    kept = room // each
+    if shape.n_rows is not None:
+        kept = min(kept, int(KEPT_SHARE * shape.n_rows * work.runs))
+    return kept, kept * each
 
 
 def _threads_that_fit(shape: Shape, work: Work, held: int, limit: int, at_hand: int) -> int:

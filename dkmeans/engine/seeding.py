@@ -141,8 +141,6 @@ class Seeding:
     @property
     def passes(self) -> int:
         """Passes that it takes after the survey."""
-        if self.init == "auto":
-            return 1  # a second one verifies what rows that the sample missed suggest
         if self.init not in ("k-means||", "k-means++") or self.n_clusters == 1:
             return 0
         return self.rounds + 1 if self.init == "k-means||" else self.n_clusters
