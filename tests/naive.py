@@ -144,3 +144,13 @@ def parallel_candidates(X, weights, seed, oversampling, rounds):
     labels = assign(X, X[rows].astype(np.float64))
     masses = np.array([math.fsum(weights[labels == j]) for j in range(len(rows))])
     return chosen, masses
+
+
+def margins(X, centers, labels):
+    """Distance to the second nearest center less that to its own, in long double; inf if alone."""
+    difference = X.astype(np.longdouble)[:, None, :] - centers.astype(np.longdouble)
+    lengths = np.sqrt((difference * difference).sum(axis=2))
+    rows = np.arange(len(X))
+    own = lengths[rows, labels].copy()
+    lengths[rows, labels] = np.inf
+    return lengths.min(axis=1) - own, own

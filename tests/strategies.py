@@ -12,8 +12,11 @@ import numpy as np
 from hypothesis import strategies as st
 
 from dkmeans.data.blocks import Blocks
-from dkmeans.engine.lloyd import LloydStep
+from dkmeans.engine.journal import Journal
+from dkmeans.engine.lloyd import Fit, LloydStep, Room, Run, lloyd
 from dkmeans.engine.passes import Passes
+from dkmeans.engine.programs import run_together
+from dkmeans.engine.settle import Stop
 from dkmeans.engine.survey import SurveyStep, survey_streams
 
 KINDS = ("normal", "lattice", "duplicates", "constant column", "far offset", "tiny", "large")
@@ -102,6 +105,34 @@ def cases(draw, **options):
     return Case(X, draw(weights_for(n)), draw(chunkings(n)), draw(centers_for(X)))
 
 
+@st.composite
+def clumps(draw, max_rows=150):
+    """Groups of rows, close together or far apart; some rows may hold NaN."""
+    n, d = draw(st.integers(12, max_rows)), draw(st.sampled_from([1, 2, 5]))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    apart = 10.0 ** draw(st.floats(0, 7))
+    groups = random.normal(size=(draw(st.integers(1, 6)), d)) * apart
+    X = groups[random.integers(len(groups), size=n)] + random.normal(size=(n, d))
+    X = X[np.argsort(X[:, 0])] if draw(st.booleans()) else X
+    return X.astype(draw(st.sampled_from(FLOATS)))
+
+
+@st.composite
+def journeys(draw):
+    """Cases with a long way to go: many centers in one place, and rows that are left out."""
+    X = draw(clumps() | tables(min_rows=8, max_rows=120, dtypes=(*FLOATS, "uint8")))
+    n = len(X)
+    centers = draw(centers_for(X))
+    if draw(st.booleans()):
+        k = min(n, draw(st.integers(2, 12)))
+        centers = X[:k].astype(np.float64)
+    weights = draw(weights_for(n))
+    if X.dtype.kind == "f" and draw(st.booleans()):
+        X = X.copy()
+        X[draw(st.integers(0, n - 1)) :: 7, 0] = np.nan
+    return Case(X, weights, draw(chunkings(n)), centers)
+
+
 def in_memory(X, weights, sizes):
     """Blocks in memory of just these sizes."""
     at = np.cumsum([0, *sizes])
@@ -136,3 +167,35 @@ def assigned(blocks, centers, want_labels=False):
     passes, survey = surveyed(blocks)
     step = LloydStep(centers, survey.grid, want_labels)
     return passes.run(blocks, step, "lloyd"), survey.grid
+
+
+TO_THE_END = Stop(300, 0.0)
+
+
+class Streamed(Blocks):
+    """Blocks in memory that a run takes for blocks that are read anew in every pass."""
+
+    in_memory = False
+
+
+@dataclass
+class Ran:
+    """How a run went: its end, the numbers of each iteration, and passes after the survey."""
+
+    fit: Fit
+    numbers: list
+    passes: int
+
+
+def ran(case, room, *, streamed=True, stop=TO_THE_END, threads=1):
+    """A run of Lloyd's with room for so many rows between passes."""
+    blocks = in_memory(case.X, case.weights, case.chunks)
+    passes, survey = surveyed(blocks, threads=threads)
+    passes.lap()
+    before, entries = passes.total.passes, []
+    seen = Streamed(**vars(blocks)) if streamed else blocks
+    journal = Journal(passes, entries.append)
+    run = Run(seen, survey, stop, journal, 0, not streamed, Room(room))
+    (fit,) = run_together(passes, blocks, [lloyd(run, case.centers)])
+    numbers = [(e.phase, e.step, e.centers.tobytes(), e.inertia, e.shift, e.sizes) for e in entries]
+    return Ran(fit, numbers, passes.total.passes - before)

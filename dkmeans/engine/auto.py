@@ -57,7 +57,11 @@ def auto(run: Run, spec: SampleSpec, k: int, seed: int) -> Program[Fit]:
 def _verified(
     run: Run, found: Sequence[Found], rows: Rows, points: Points, share: float, seed: int
 ) -> Program[Settled]:
-    """The best of the candidates on all rows, or what rows that the sample missed make of it."""
+    """The best of the candidates on all rows, or what rows that the sample missed make of it.
+
+    All is decided by the first iteration of each, because how many follow it on the rows that were
+    kept depends on the memory.
+    """
     from dkmeans.engine.sampling import stream_key
 
     candidates = [f for f in found if f.cost <= _CLOSE * found[0].cost]
@@ -80,7 +84,7 @@ def _verified(
     at_present = float(np.dot(union.cost(now)[0], union.weights))
     if hoped.cost < (1 - _GAIN) * at_present:
         again: Settled = yield Ask("init verify", run.step(run.begin(hoped.centers)))
-        if again.taken[0].inertia < best.taken[0].inertia:  # not the last, which may be further on
+        if again.taken[0].inertia < best.taken[0].inertia:
             return again
     return best
 

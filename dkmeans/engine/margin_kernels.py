@@ -29,9 +29,13 @@ def margin_tile(start, m, scorer, buffers, margins, reach):
     ``reach`` (k,) becomes at least the distance of each of these rows to its center. With ``h``
     half the squared distance to the nearest center and ``g`` the least by which half the other
     is more, the margin is at least ``sqrt(2 (h + g)) - sqrt(2 h) = 2 g / (both added)``.
+
+    A row whose two best scores were too close to tell apart may have the label of another center
+    than that of the best score, whose slack is not known here: it is at most the largest.
     """
     _, norms, _, best, second, labels, _, _ = buffers
     share, slack = 1.02 * np.float64(scorer.gamma), scorer.slack
+    top = np.float64(slack.max())
     for i in range(m):
         j, norm = labels[i], np.float64(norms[i])
         if j < 0:
@@ -41,8 +45,10 @@ def margin_tile(start, m, scorer, buffers, margins, reach):
             margins[start + i] = 0.0
             reach[j] = np.inf
             continue
-        doubt = np.float64(slack[j]) + share * norm
-        gap = max(0.0, np.float64(second[i]) - np.float64(best[i]) - doubt)
+        lead = np.float64(second[i]) - np.float64(best[i])
+        clear = lead * _DOWN > top + share * norm
+        doubt = (np.float64(slack[j]) if clear else top) + share * norm
+        gap = max(0.0, lead - doubt)
         half = max(0.0, (0.5 + 2 * share) * norm + np.float64(best[i]) + doubt)
         near = np.sqrt(2 * half)
         far = np.sqrt(2 * half + 2 * gap)

@@ -1,0 +1,162 @@
+"""A sweep gives the models of separate fits, and reads the data once for all of them."""
+
+import dask.array as da
+import numpy as np
+import pytest
+import zarr
+from sklearn.base import clone
+from sklearn.datasets import make_blobs
+from test_passes import CountingStore, Reads
+from zarr.storage import LocalStore
+
+from dkmeans import KMeans, sweep
+from dkmeans.engine import survey as survey_module
+
+N, D = 900, 3
+KS = (2, 5, 3)
+
+
+@pytest.fixture(scope="module")
+def X():
+    return make_blobs(N, D, centers=5, cluster_std=2.0, random_state=0)[0]
+
+
+@pytest.fixture
+def small(monkeypatch):
+    monkeypatch.setattr(survey_module, "SAMPLE_VALUES", 150 * D)
+
+
+def same(model, alone):
+    assert model.cluster_centers_.tobytes() == alone.cluster_centers_.tobytes()
+    assert model.inertia_ == alone.inertia_
+    assert (model.n_iter_, model.stop_reason_) == (alone.n_iter_, alone.stop_reason_)
+    assert model.history_.best_run == alone.history_.best_run
+    np.testing.assert_array_equal(model.labels_, alone.labels_)
+    for one, other in zip(
+        [i for i in model.history_ if i.phase != "survey"],
+        [i for i in alone.history_ if i.phase != "survey"],
+        strict=True,
+    ):
+        assert (one.phase, one.run, one.step, one.sizes) == (
+            other.phase,
+            other.run,
+            other.step,
+            other.sizes,
+        )
+        np.testing.assert_array_equal(one.centers, other.centers)
+        np.testing.assert_array_equal(one.inertia, other.inertia)
+
+
+@pytest.mark.parametrize("init", ["auto", "k-means||", "k-means++", "random"])
+@pytest.mark.parametrize("n_init", [1, 3])
+@pytest.mark.parametrize("where", ["numpy", "stream"])
+def test_each_model_is_that_of_a_fit_of_its_own(X, small, init, n_init, where):
+    given = X if where == "numpy" else da.from_array(X, chunks=(200, D))
+    options = {"init": init, "n_init": n_init, "random_state": 4, "max_iter": 20}
+    if where == "stream":
+        options["residency"] = "stream"
+    found = sweep(given, KS, **options)
+    assert list(found.models) == [2, 3, 5]
+    for k, model in found.models.items():
+        assert model.n_clusters == k
+        same(model, KMeans(k, **options).fit(given))
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "lloyd"])
+def test_with_weights_and_rows_left_out(X, small, algorithm):
+    gaps = X.copy()
+    gaps[::30, 0] = np.nan
+    weights = np.random.default_rng(0).uniform(0, 2, size=N)
+    weights[::4] = 0
+    options = {"random_state": 0, "nan_policy": "omit", "algorithm": algorithm, "n_init": 2}
+    found = sweep(gaps, KS, sample_weight=weights, **options)
+    for k, model in found.models.items():
+        same(model, KMeans(k, **options).fit(gaps, sample_weight=weights))
+
+
+@pytest.mark.parametrize("random_state", [np.random.RandomState(3), None, np.int64(7)])
+def test_every_model_can_be_fitted_again(X, random_state):
+    found = sweep(X, (2, 4), n_init=2, random_state=random_state)
+    assert len({m.random_state for m in found.models.values()}) == 1
+    for model in found.models.values():
+        same(model, clone(model).fit(X))
+
+
+def test_a_random_state_goes_on_and_an_integer_does_not(X):
+    random = np.random.RandomState(3)
+    seeds = [sweep(X, [2], random_state=random).models[2].random_state for _ in range(2)]
+    assert seeds[0] != seeds[1]
+    assert sweep(X, [2], random_state=7).models[2].random_state == 7
+
+
+@pytest.mark.parametrize(
+    ("k", "got"),
+    [
+        ([], "none"),
+        (range(0), "none"),
+        ([2, 0], "0"),
+        ([-1], "-1"),
+        ([2.0], "2.0"),
+        ([True], "True"),
+        ("23", "'2'"),
+        (None, "None"),
+        ([[2, 3]], r"\[2, 3\]"),
+    ],
+)
+def test_numbers_of_clusters_that_are_none(X, k, got):
+    with pytest.raises(ValueError, match=f"k must be positive integers, .*; got {got}"):
+        sweep(X, k)
+
+
+def test_more_clusters_than_rows_are_refused_before_any_fit(X):
+    with pytest.raises(ValueError, match="n_samples=900 should be >= n_clusters=901"):
+        sweep(X, [2, 901])
+
+
+def test_numbers_are_taken_once_from_any_iterable(X):
+    for k in (iter([3, 2, 3]), np.array([2, 3]), {3, 2}, (n for n in (2, 3))):
+        assert list(sweep(X, k, random_state=0, max_iter=2).models) == [2, 3]
+    assert list(sweep(X, 3, random_state=0, max_iter=2).models) == [3]
+
+
+@pytest.fixture
+def counted(X, tmp_path):
+    reads, store = Reads(), LocalStore(tmp_path / "x.zarr")
+    zarr.create_array(store, data=X, chunks=(90, D))
+    given = zarr.open_array(CountingStore(store, reads), mode="r+")
+    reads.counts.clear()
+    return given, reads
+
+
+def reads_of_each(reads):
+    assert len(reads.counts) == N // 90
+    (times,) = set(reads.counts.values())
+    return times
+
+
+@pytest.mark.parametrize("n_init", [1, 3])
+@pytest.mark.parametrize("algorithm", ["auto", "lloyd"])
+def test_all_fits_read_each_chunk_once_a_pass(X, small, counted, n_init, algorithm):
+    given, reads = counted
+    options = {"random_state": 1, "n_init": n_init, "residency": "stream", "algorithm": algorithm}
+    found = sweep(given, range(2, 7), **options)
+    times = reads_of_each(reads)
+    assert found.passes == times
+    assert found.bytes_read == times * X.nbytes
+    alone = []
+    for k in range(2, 7):
+        reads.counts.clear()
+        model = KMeans(k, **options).fit(given)
+        alone.append(reads_of_each(reads))
+        assert model.history_.passes == alone[-1]
+        assert model.history_.bytes_read == alone[-1] * X.nbytes
+    assert max(alone) <= times <= 1.5 * max(alone)
+    if algorithm == "lloyd":
+        assert times == max(alone)
+
+
+def test_the_table_has_a_line_for_each(X):
+    found = sweep(X, (2, 3), random_state=0)
+    assert found.table.index.tolist() == [2, 3]
+    assert found.table.loc[3, "inertia"] == found.models[3].inertia_
+    assert str(found.models[2].n_iter_) in str(found)
