@@ -472,7 +472,7 @@ def _seed(work):
 def _swaps(work, cost, most, patience):
     """LS++ (Lattanzi and Sohler 2019): swaps for rows drawn by D^2, kept where the cost falls.
 
-    Stops after ``patience`` tries in a row without success.
+    Stops after ``patience`` tries in a row that gain less than a quarter of a center's mean cost.
     Returns the cost.
     """
     failed = 0
@@ -484,10 +484,12 @@ def _swaps(work, cost, most, patience):
         gain = _weigh(work)
         j = _least(work.stats[_CHANGE])
         failed += 1
-        if work.stats[_CHANGE, j] - gain < -1e-6 * cost:
+        change = work.stats[_CHANGE, j] - gain
+        if change < -1e-6 * cost:
+            if change < -cost / (4 * work.sums.shape[0]):
+                failed = 0
             _swap(work, j)
             cost = _total(work)
-            failed = 0
     return cost
 
 
