@@ -18,7 +18,7 @@ from dkmeans._typing import AnyArray, Floats, Ints
 BLOCK = 2048  # rows moved and scaled at once
 SMALL = 2e6  # distances times features up to which wide rows are searched as thoroughly as others
 LARGE = 2e8  # from which Lloyd is left to those who go on from what was found
-RESTARTED = 4e5  # up to which several searches are started
+RESTARTED = 6e5  # up to which several searches are started
 THREADED = 1e5  # from which they are worth threads
 NARROW = 16  # features up to which columns are copied, to read each at once
 MOST_FOUND = 3
@@ -65,7 +65,7 @@ def plan_for(m: int, k: int, d: int) -> Plan:
 
 def rows_for(k: int) -> int:
     """Rows that tell where k centers belong; more of them only tell it more precisely."""
-    return max(2048, 100 * k)
+    return 256 * max(8, k)
 
 
 def runs_for(m: int, k: int, d: int) -> int:
