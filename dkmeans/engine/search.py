@@ -15,15 +15,15 @@ import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
 
-BLOCK = 4096  # rows moved and scaled at once
+BLOCK = 2048  # rows moved and scaled at once
 SMALL = 2e6  # distances times features up to which wide rows are searched as thoroughly as others
 LARGE = 2e8  # from which Lloyd is left to those who go on from what was found
-RESTARTED = 4e5  # up to which several searches are started
+RESTARTED = 6e5  # up to which several searches are started
 THREADED = 1e5  # from which they are worth threads
 NARROW = 16  # features up to which columns are copied, to read each at once
 MOST_FOUND = 3
 _SAME = 1e-5  # costs that differ by less than this share are those of one solution
-_SEARCH, _IMPROVE = 11, 12  # streams of random numbers
+_SEARCH, _IMPROVE, _SAMPLE = 11, 12, 13  # streams of random numbers
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,14 @@ def plan_for(m: int, k: int, d: int) -> Plan:
     shakes = min(2 * k, 24 + k // 4)
     if work > SMALL and d > NARROW:
         shakes = max(4, shakes * NARROW // d)
-    large = work > LARGE
-    tol, iterations = (1e-3, 4) if large else (1e-4, 50)
-    return Plan(2 * k, k // 4 + 4, tol, iterations, shakes, k + 8)
+    if work > LARGE:
+        return Plan(2 * k, k // 8 + 4, 1e-3, 2, shakes, k + 8)
+    return Plan(2 * k, k // 4 + 4, 1e-4, 50, shakes, k + 8)
+
+
+def rows_for(k: int) -> int:
+    """Rows that tell where k centers belong; more of them only tell it more precisely."""
+    return 256 * max(8, k)
 
 
 def runs_for(m: int, k: int, d: int) -> int:
@@ -95,11 +100,17 @@ def tiles_of(points: AnyArray, weights: Floats) -> Tiles:
     for start in range(0, m, BLOCK):
         stop = min(m, start + BLOCK)
         count = -(-(stop - start) // WIDTH)
-        block = np.zeros((d + d % 2, count * WIDTH))
-        np.subtract(columns[:, start:stop], shift[:, None], out=block[:d, : stop - start])
-        block[:d, : stop - start] *= scale
+        if d <= NARROW:
+            block = np.zeros((d + d % 2, count, WIDTH))
+            flat = block.reshape(len(block), -1)[:d, : stop - start]
+            np.subtract(columns[:, start:stop], shift[:, None], out=flat)
+            flat *= scale
+        else:
+            rows = np.zeros((count * WIDTH, d + d % 2), np.float32)
+            rows[: stop - start, :d] = (points[start:stop] - shift) * scale
+            block = rows.reshape(count, WIDTH, -1).transpose(2, 0, 1)
         first = start // WIDTH
-        values[first : first + count] = block.reshape(-1, count, WIDTH).transpose(1, 0, 2)
+        values[first : first + count] = block.transpose(1, 0, 2)
     held = np.zeros(tiles * WIDTH, np.float32)
     held[:m] = _relative(weights) if len(weights) else 1
     return Tiles(values, held.reshape(tiles, WIDTH), shift, scale)
@@ -138,35 +149,62 @@ def search(
     threads
         Restarts that run at a time; no effect on what is found.
     """
-    tiles = tiles_of(points, weights)
-    sizes = (len(points), k, points.shape[1])
+    m, d = points.shape
+    if m <= rows_for(k):
+        tiles = tiles_of(points, weights)
+        return [_found(points, weights, tiles, raw) for raw in _search(tiles, m, k, seed, threads)]
+    rows = _sample(m, weights, rows_for(k), seed)
+    few = tiles_of(points[rows], weights[rows] if len(weights) else weights)
+    best = _search(few, len(rows), k, seed, threads)[0]
+    start = best.centers[:, :d].astype(np.float64) / few.scale + few.shift
+    plan = replace(plan_for(m, k, d), tries=0, shakes=0)
+    return [_polish(points, weights, start, plan, seed)]
+
+
+def _sample(m: int, weights: Floats, most: int, seed: int) -> Ints:
+    """Rows drawn without replacement, in order; none without weight where others have any."""
+    held = np.flatnonzero(weights > 0) if len(weights) else np.arange(m)
+    held = held if len(held) else np.arange(m)
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, _SAMPLE])))
+    drawn: Ints = held[rng.permutation(len(held))[:most]]
+    return np.sort(drawn)
+
+
+def _search(tiles: Tiles, m: int, k: int, seed: int, threads: int) -> list[Raw]:
+    """Search on rows in tiles, all of them."""
+    sizes = (m, k, tiles.shift.shape[0])
     plan, runs = plan_for(*sizes), runs_for(*sizes)
     if runs == 1:
-        return [_found(points, weights, tiles, _explore(tiles, k, None, plan, seed, _SEARCH, 0))]
+        return [_explore(tiles, k, None, plan, seed, _SEARCH, 0)]
     start = replace(plan, tol=1e-3, shakes=0)
 
     def run(number: int) -> Raw:
         return _explore(tiles, k, None, start, seed, _SEARCH, number)
 
-    if threads > 1 and points.size * k > THREADED:
+    if threads > 1 and float(m) * k * sizes[2] > THREADED:
         with ThreadPoolExecutor(min(threads, runs)) as pool:
             found = list(pool.map(run, range(runs)))
     else:
         found = [run(number) for number in range(runs)]
     found.sort(key=lambda raw: raw.cost)
     found[0] = _explore(tiles, k, found[0].centers, replace(plan, tries=0), seed, _IMPROVE, 0)
-    return [_found(points, weights, tiles, raw) for raw in _best(found)]
+    return _best(found)
+
+
+def _polish(points: AnyArray, weights: Floats, centers: Floats, plan: Plan, seed: int) -> Found:
+    """Go on from ``centers``, on all rows."""
+    tiles = tiles_of(points, weights)
+    given = ((centers - tiles.shift) * tiles.scale).astype(np.float32)
+    raw = _explore(tiles, len(centers), given, plan, seed, _IMPROVE, 1)
+    return _found(points, weights, tiles, raw)
 
 
 def improve(
     points: AnyArray, weights: Floats, centers: Floats, seed: int, *, threads: int = 1
 ) -> Found:
     """Local search by swaps and Lloyd from ``centers`` (k, d) on the rows ``points`` (m, d)."""
-    tiles = tiles_of(points, weights)
     plan = plan_for(len(points), len(centers), points.shape[1])
-    given = ((centers - tiles.shift) * tiles.scale).astype(np.float32)
-    better = _explore(tiles, len(centers), given, plan, seed, _IMPROVE, 0)
-    return _found(points, weights, tiles, better)
+    return _polish(points, weights, centers, plan, seed)
 
 
 def _explore(

@@ -16,7 +16,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import cfunc, float32, int32, int64, njit, void
 
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.engine.sampling import uniform
@@ -28,8 +28,9 @@ ROUNDED = np.float32(1.0001)  # allows for distances summed in another way
 BOUNDED = 24  # centers from which Lloyd keeps bounds instead of scanning all rows
 
 
-_INNER: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-_ENTRY: dict[str, Any] = {**_INNER, "cache": True}
+_BOTH: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+_INNER: dict[str, Any] = {**_BOTH, "no_cpython_wrapper": True}
+_ENTRY: dict[str, Any] = {**_BOTH, "cache": True}
 _NEAR, _NEXT, _FRESH, _GONE = 0, 1, 2, 3  # squared distance to the nearest center, the second,
 # the one on trial, the one given up
 _LOSS, _CHANGE, _MASS, _SHIFT = 0, 1, 2, 3  # of removing a center, with the trial; weight; move
@@ -59,6 +60,7 @@ class Work(NamedTuple):
     tile: AnyArray  # (1, d, WIDTH) float32, rows gathered
     scores: AnyArray  # (6, WIDTH) float32: of four centers, of the nearest two
     labels: Ints  # (WIDTH,) int32: the nearest
+    score: Any  # two nearest centers of a tile: called by its address, and so compiled once
     random: AnyArray  # (2,) uint64: key, and number of the draws made
 
 
@@ -87,6 +89,7 @@ def workspace(tiles: AnyArray, weights: AnyArray, k: int, key: np.uint64) -> Wor
         np.empty((1, d, WIDTH), np.float32),
         np.empty((6, WIDTH), np.float32),
         np.empty(WIDTH, np.int32),
+        _score,
         np.array([key, 0], np.uint64),
     )
 
@@ -128,7 +131,12 @@ def _add_features(tiles, b, centers, q, scores):
             scores[3, i] += (x - a3) * (x - a3) + (y - b3) * (y - b3)
 
 
-@njit(**_INNER, fastmath={"contract", "nnan", "nsz"})
+@cfunc(
+    void(float32[:, :, ::1], int64, float32[:, :, ::1], float32[:, ::1], int32[::1]),
+    cache=True,
+    error_model="numpy",
+    fastmath={"contract", "nnan", "nsz"},
+)
 def _score(tiles, b, centers, scores, labels):
     """Two nearest centers of each row of tile b, four centers and two features at a time."""
     for i in range(WIDTH):
@@ -183,7 +191,7 @@ def _scan(work, count):
             b, lane = rows[start + i] >> 6, rows[start + i] & 63
             for f in range(tile.shape[1]):
                 tile[0, f, i] = work.tiles[b, f, lane]
-        _score(tile, 0, work.centers, scores, labels)
+        work.score(tile, 0, work.centers, scores, labels)
         for i in range(many):
             b, lane = rows[start + i] >> 6, rows[start + i] & 63
             if labels[i] != own[b, lane]:
@@ -200,7 +208,7 @@ def _scan_all(work):
     scores, labels = work.scores, work.labels
     changed = 0
     for b in range(near.shape[0]):
-        _score(work.tiles, b, work.centers, scores, labels)
+        work.score(work.tiles, b, work.centers, scores, labels)
         for i in range(WIDTH):
             if labels[i] != own[b, i]:
                 changed += 1
@@ -472,7 +480,7 @@ def _seed(work):
 def _swaps(work, cost, most, patience):
     """LS++ (Lattanzi and Sohler 2019): swaps for rows drawn by D^2, kept where the cost falls.
 
-    Stops after ``patience`` tries in a row without success.
+    Stops after ``patience`` tries in a row that gain less than a quarter of a center's mean cost.
     Returns the cost.
     """
     failed = 0
@@ -484,10 +492,12 @@ def _swaps(work, cost, most, patience):
         gain = _weigh(work)
         j = _least(work.stats[_CHANGE])
         failed += 1
-        if work.stats[_CHANGE, j] - gain < -1e-6 * cost:
+        change = work.stats[_CHANGE, j] - gain
+        if change < -1e-6 * cost:
+            if change < -cost / (4 * work.sums.shape[0]):
+                failed = 0
             _swap(work, j)
             cost = _total(work)
-            failed = 0
     return cost
 
 
@@ -541,7 +551,8 @@ def _keep(work):
     _copy(work.own, work.saved_own)
     _copy(work.sums, work.saved_sums)
     _copy(work.stats, work.saved_stats)
-    work.saved_centers[:] = work.centers
+    for q in range(work.centers.shape[0]):
+        _copy(work.centers[q], work.saved_centers[q])
 
 
 @njit(**_INNER)
@@ -552,7 +563,8 @@ def _restore(work):
     _copy(work.saved_own, work.own)
     _copy(work.saved_sums, work.sums)
     _copy(work.saved_stats, work.stats)
-    work.centers[:] = work.saved_centers
+    for q in range(work.centers.shape[0]):
+        _copy(work.saved_centers[q], work.centers[q])
 
 
 @njit(**_INNER)
@@ -597,7 +609,7 @@ def _assign_few(work, many):
     moved, few = work.stats[_SHIFT], work.few[: (many + 3) // 4]
     count = 0
     for b in range(near.shape[0]):
-        _score(work.tiles, b, few, work.scores, work.labels)
+        work.score(work.tiles, b, few, work.scores, work.labels)
         for i in range(WIDTH):
             best = work.scores[4, i]
             if moved[own[b, i]] == 0:
