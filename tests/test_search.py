@@ -124,7 +124,7 @@ def test_a_swap_is_weighed_and_made_as_by_brute_force(d):
         expected.append(naive_cost(rows, weights, swapped))
     np.testing.assert_allclose(cost + work.stats[1] - gain, expected, rtol=1e-4)
     j = int(np.argmin(expected))
-    call(kernels._swap, work, j)
+    call(kernels._swap, work, kernels.score_tile, j)
     assert call(kernels._total, work) == pytest.approx(expected[j], rel=1e-5)
     centers[j] = rows[5]
     labels = naive.assign(rows, centers)
@@ -138,7 +138,7 @@ def test_a_local_lloyd_explains_what_its_assignment_does():
     _, work, rows, _weights = state(rng.normal(size=(500, 3)), UNIT, 12)
     call(kernels._seed, work)
     call(kernels._tally, work)
-    explained = call(kernels._settle, work, 0.0, 0.0, 8)
+    explained = call(kernels._settle, work, kernels.score_tile, 0.0, 0.0, 8)
     labels = work.own.ravel()[:500]
     assert (labels == naive.assign(rows, centers_in(work, 12, 3))).all()
     sums = np.array([rows[labels == c].sum(0) for c in range(12)])
@@ -152,7 +152,7 @@ def test_lloyd_ends_where_the_naive_one_does(k):
     _tiles, work, rows, _ = state(points, UNIT, k)
     call(kernels._seed, work)
     start = centers_in(work, k, 3)
-    cost = call(kernels._lloyd, work, 1.0, 0.0, 300)
+    cost = call(kernels._lloyd, work, kernels.score_tile, 1.0, 0.0, 300)
     fit = naive.lloyd(rows, start, max_iter=300, tol=0.0)
     assert cost == pytest.approx(fit.inertia, rel=1e-4)
 

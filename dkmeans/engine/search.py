@@ -219,7 +219,9 @@ def _explore(
         for j, row in enumerate(given):
             work.centers[j // 4, :, j % 4] = 0
             work.centers[j // 4, : len(row), j % 4] = row
-    cost = search_kernels.explore(work, given is not None, plan.as_array())
+    cost = search_kernels.explore(
+        work, search_kernels.score_tile, given is not None, plan.as_array()
+    )
     _, d, _ = work.centers.shape
     return Raw(cost, work.centers.transpose(0, 2, 1).reshape(-1, d)[:k], work.own.ravel())
 

@@ -60,7 +60,6 @@ class Work(NamedTuple):
     tile: AnyArray  # (1, d, WIDTH) float32, rows gathered
     scores: AnyArray  # (6, WIDTH) float32: of four centers, of the nearest two
     labels: Ints  # (WIDTH,) int32: the nearest
-    score: Any  # two nearest centers of a tile: called by its address, and so compiled once
     random: AnyArray  # (2,) uint64: key, and number of the draws made
 
 
@@ -89,7 +88,6 @@ def workspace(tiles: AnyArray, weights: AnyArray, k: int, key: np.uint64) -> Wor
         np.empty((1, d, WIDTH), np.float32),
         np.empty((6, WIDTH), np.float32),
         np.empty(WIDTH, np.int32),
-        _score,
         np.array([key, 0], np.uint64),
     )
 
@@ -137,7 +135,7 @@ def _add_features(tiles, b, centers, q, scores):
     error_model="numpy",
     fastmath={"contract", "nnan", "nsz"},
 )
-def _score(tiles, b, centers, scores, labels):
+def score_tile(tiles, b, centers, scores, labels):
     """Two nearest centers of each row of tile b, four centers and two features at a time."""
     for i in range(WIDTH):
         scores[4, i] = scores[5, i] = NEVER
@@ -177,7 +175,7 @@ def _score(tiles, b, centers, scores, labels):
 
 
 @njit(**_INNER)
-def _scan(work, count):
+def _scan(work, score, count):
     """Two nearest centers of the first ``count`` rows listed; return how many changed the nearest.
 
     Those move from the sum of the one center to that of the other.
@@ -191,7 +189,7 @@ def _scan(work, count):
             b, lane = rows[start + i] >> 6, rows[start + i] & 63
             for f in range(tile.shape[1]):
                 tile[0, f, i] = work.tiles[b, f, lane]
-        work.score(tile, 0, work.centers, scores, labels)
+        score(tile, 0, work.centers, scores, labels)
         for i in range(many):
             b, lane = rows[start + i] >> 6, rows[start + i] & 63
             if labels[i] != own[b, lane]:
@@ -202,13 +200,13 @@ def _scan(work, count):
 
 
 @njit(**_INNER)
-def _scan_all(work):
+def _scan_all(work, score):
     """Likewise for every row."""
     near, follow, own = work.dist[_NEAR], work.dist[_NEXT], work.own
     scores, labels = work.scores, work.labels
     changed = 0
     for b in range(near.shape[0]):
-        work.score(work.tiles, b, work.centers, scores, labels)
+        score(work.tiles, b, work.centers, scores, labels)
         for i in range(WIDTH):
             if labels[i] != own[b, i]:
                 changed += 1
@@ -352,7 +350,7 @@ def _least(values):
 
 
 @njit(**_INNER)
-def _swap(work, j):
+def _swap(work, score, j):
     """Put the point on trial in the place of center j."""
     near, follow, fresh = work.dist[_NEAR], work.dist[_NEXT], work.dist[_FRESH]
     own, rows, gone = work.own, work.rows, work.dist[_GONE]
@@ -370,7 +368,7 @@ def _swap(work, j):
                 if fresh[b, i] < near[b, i] and own[b, i] != j:
                     _move(work, b, i, j)
             _absorb(near, follow, own, fresh, b, np.int32(j))
-    _scan(work, count)
+    _scan(work, score, count)
 
 
 @njit(**_INNER)
@@ -477,7 +475,7 @@ def _seed(work):
 
 
 @njit(**_INNER)
-def _swaps(work, cost, most, patience):
+def _swaps(work, score, cost, most, patience):
     """LS++ (Lattanzi and Sohler 2019): swaps for rows drawn by D^2, kept where the cost falls.
 
     Stops after ``patience`` tries in a row that gain less than a quarter of a center's mean cost.
@@ -496,13 +494,13 @@ def _swaps(work, cost, most, patience):
         if change < -1e-6 * cost:
             if change < -cost / (4 * work.sums.shape[0]):
                 failed = 0
-            _swap(work, j)
+            _swap(work, score, j)
             cost = _total(work)
     return cost
 
 
 @njit(**_INNER)
-def _lloyd(work, cost, tol, most):
+def _lloyd(work, score, cost, tol, most):
     """Lloyd's iterations until the cost falls by less than ``tol`` of it; return the cost.
 
     With many centers, bounds on the distances to the nearest and to any other tell which rows
@@ -520,18 +518,18 @@ def _lloyd(work, cost, tol, most):
         first, second, whose = _recenter(work)
         if bounded:
             count = _bound(work, first, second, whose)
-            changed = _scan(work, count)
+            changed = _scan(work, score, count)
             for i in range(count):
                 b, lane = rows[i] >> 6, rows[i] & 63
                 near[b, lane] = math.sqrt(near[b, lane])
                 follow[b, lane] = math.sqrt(follow[b, lane])
         else:
-            changed = _scan_all(work)
+            changed = _scan_all(work, score)
         before, explained = explained, _explained(work)
         if changed == 0 or explained - before <= tol * cost:
             break
     _recenter(work)
-    _scan_all(work)
+    _scan_all(work, score)
     return _total(work)
 
 
@@ -600,7 +598,7 @@ def _move_some(work, worth):
 
 
 @njit(**_INNER)
-def _assign_few(work, many):
+def _assign_few(work, score, many):
     """Nearest center of every row, when no others have moved than the ``many`` in ``few``.
 
     ``next`` is a lower bound on the distances to those that have not.
@@ -609,7 +607,7 @@ def _assign_few(work, many):
     moved, few = work.stats[_SHIFT], work.few[: (many + 3) // 4]
     count = 0
     for b in range(near.shape[0]):
-        work.score(work.tiles, b, few, work.scores, work.labels)
+        score(work.tiles, b, few, work.scores, work.labels)
         for i in range(WIDTH):
             best = work.scores[4, i]
             if moved[own[b, i]] == 0:
@@ -624,11 +622,11 @@ def _assign_few(work, many):
             else:
                 work.rows[count] = b * WIDTH + i
                 count += 1
-    _scan(work, count)
+    _scan(work, score, count)
 
 
 @njit(**_INNER)
-def _settle(work, kept, worth, iterations):
+def _settle(work, score, kept, worth, iterations):
     """A few iterations of Lloyd that move only where it is worth it, from an exact state.
 
     Returns what is explained then; given up when it will hardly reach ``kept``.
@@ -639,7 +637,7 @@ def _settle(work, kept, worth, iterations):
         many = _move_some(work, worth)
         if many == 0:
             break
-        _assign_few(work, many)
+        _assign_few(work, score, many)
         before, explained = explained, _explained(work)
         if explained + 3 * (explained - before) < kept:
             break
@@ -647,7 +645,7 @@ def _settle(work, kept, worth, iterations):
 
 
 @njit(**_INNER)
-def _shake(work, cost, most, patience, worth, iterations):
+def _shake(work, score, cost, most, patience, worth, iterations):
     """Random swaps, each followed by a local Lloyd before it is judged (Fraenti 2018)."""
     failed = 0
     _tally(work)
@@ -660,13 +658,13 @@ def _shake(work, cost, most, patience, worth, iterations):
         _sweep(work.tiles, work.point, work.dist[_FRESH])
         _weigh(work)
         j = _least(work.stats[_CHANGE])
-        _swap(work, j)
-        new = _settle(work, kept, worth * cost, iterations)
+        _swap(work, score, j)
+        new = _settle(work, score, kept, worth * cost, iterations)
         failed += 1
         if new > kept + 1e-6 * cost:
             if new > kept + 1e-4 * cost:
                 failed = 0
-            _scan_all(work)
+            _scan_all(work, score)
             cost = _total(work)
             kept = _explained(work)
             _keep(work)
@@ -676,24 +674,26 @@ def _shake(work, cost, most, patience, worth, iterations):
 
 
 @njit(**_ENTRY)
-def explore(work, given, plan):
+def explore(work, score, given, plan):
     """One search, as the numbers of a ``search.Plan`` say; return the cost.
+
+    ``score`` is :func:`score_tile`: called by its address, it is compiled once, not in each caller.
 
     Centers are seeded unless ``given``, improved by swaps and by Lloyd, then by swaps that are
     judged after Lloyd.
     """
     if given:
-        _scan_all(work)
+        _scan_all(work, score)
         cost = _total(work)
     else:
         cost = _seed(work)
     several = work.sums.shape[0] > 1
     if several:
-        cost = _swaps(work, cost, int(plan[0]), int(plan[1]))
+        cost = _swaps(work, score, cost, int(plan[0]), int(plan[1]))
     for stage in range(2):
         if stage == 1:
             if not several or plan[4] == 0:
                 break
-            cost = _shake(work, cost, int(plan[4]), int(plan[5]), plan[6], int(plan[7]))
-        cost = _lloyd(work, cost, plan[2], int(plan[3]))
+            cost = _shake(work, score, cost, int(plan[4]), int(plan[5]), plan[6], int(plan[7]))
+        cost = _lloyd(work, score, cost, plan[2], int(plan[3]))
     return cost
