@@ -19,7 +19,6 @@ import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.engine import exact
-from dkmeans.engine.doubled import Pair, add, difference, from_levels, multiply, scaled
 from dkmeans.engine.grid import Grid, levels_of, sums_to_floats
 from dkmeans.engine.kept import Chunk, Kept
 from dkmeans.engine.partial import Partial, Rows
@@ -45,14 +44,14 @@ class Anchor:
 
     Parameters
     ----------
-    own : as :func:`_own` of its sums.
+    own : exact sum of what of the inertia depends on the assignment; see :func:`_own`.
     """
 
     centers: Floats
     sums: Ints
     masses: Floats
     inertia: float
-    own: Pair
+    own: Ints
 
 
 @dataclass(frozen=True)
@@ -259,10 +258,8 @@ class _Sums:
         assert anchor is not None
         if self.measured and (course.reason or anchor.centers is course.centers):
             return exact.to_float(self._first.inertia), True
-        own = _own(self.partial(), course.centers, self._rules)
-        grown = add(own, scaled(anchor.own, -1.0))
-        terms = np.concatenate(grown).ravel().tolist()
-        inertia = max(0.0, math.fsum((anchor.inertia, *terms)))
+        grown = _own(self.partial(), course.centers, self._rules) - anchor.own
+        inertia = max(0.0, math.fsum((anchor.inertia, exact.to_float(grown))))
         return inertia, self._has_digits(inertia, course)
 
     def _has_digits(self, inertia: float, course: Course) -> bool:
@@ -283,20 +280,22 @@ class _Sums:
         return lost <= _DIGITS * inertia and most <= _MOST_LOST * inertia
 
 
-def _own(partial: Partial, centers: Floats, rules: Rules) -> Pair:
-    """What of the inertia depends on the assignment: ``m c^2 - 2 c S`` of each cluster, (k, d).
+def _own(partial: Partial, centers: Floats, rules: Rules) -> Ints:
+    """What of the inertia depends on the assignment, as an exact sum; see ``add_own``."""
+    from dkmeans.engine import doubled_kernels
 
-    S and m are sums and mass of the cluster, and ``c`` its center relative to the origin.
-    """
-    grid = rules.grid
-    sums = from_levels(partial.sums, grid.rows[-1] / (1.5 * 2.0**52))
-    if rules.weighted:
-        mass = from_levels(partial.masses, grid.weights[-1] / (1.5 * 2.0**52))
-    else:
-        mass = partial.counts.astype(np.float64), np.zeros(len(partial.counts))
-    at = difference(centers, np.broadcast_to(grid.origin, centers.shape))
-    moments = multiply((mass[0][:, None], mass[1][:, None]), at)
-    return multiply(at, add(moments, scaled(sums, -2.0)))
+    grid, total = rules.grid, exact.zeros()
+    doubled_kernels.add_own(
+        partial.sums.reshape(centers.size, -1),
+        grid.rows[-1] / (1.5 * 2.0**52),
+        partial.masses if rules.weighted else partial.masses[:, :0],
+        float(grid.weights[-1] / (1.5 * 2.0**52)),
+        partial.counts,
+        centers,
+        grid.origin,
+        total,
+    )
+    return total
 
 
 class _Rows:

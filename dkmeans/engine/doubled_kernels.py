@@ -1,0 +1,83 @@
+"""Compiled functions on numbers kept as unevaluated sums of two float64 (Dekker 1971)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from dkmeans.engine.grid import LEVEL_BITS
+from dkmeans.engine.sum_kernels import add_exact
+
+_SPLIT = 2.0**27 + 1
+_LEVEL = 2.0**LEVEL_BITS
+
+
+@njit(nogil=True)
+def _two_sum(a, b):
+    """``a + b``, exactly, as a sum of two."""
+    high = a + b
+    of_b = high - a
+    return high, (a - (high - of_b)) + (b - of_b)
+
+
+@njit(nogil=True)
+def _two_product(a, b):
+    """``a * b``, exactly, as a sum of two."""
+    high = a * b
+    shifted = _SPLIT * a
+    a0 = shifted - (shifted - a)
+    shifted = _SPLIT * b
+    b0 = shifted - (shifted - b)
+    a1, b1 = a - a0, b - b0
+    return high, ((a0 * b0 - high) + a0 * b1 + a1 * b0) + a1 * b1
+
+
+@njit(nogil=True)
+def _add(a, a1, b, b1):
+    """Sum of two such numbers."""
+    high, low = _two_sum(a, b)
+    more, rest = _two_sum(a1, b1)
+    high, low = _two_sum(high, low + more)
+    return _two_sum(high, low + rest)
+
+
+@njit(nogil=True)
+def _multiply(a, a1, b, b1):
+    """Product of two such numbers."""
+    high, low = _two_product(a, b)
+    return _two_sum(high, low + (a * b1 + a1 * b))
+
+
+@njit(nogil=True)
+def _from_levels(levels, at, finest):
+    """The sum ``levels[at]``, whose last level counts multiples of ``finest``; see ``grid.py``."""
+    high, low, step = 0.0, 0.0, finest
+    for level in range(levels.shape[1] - 1, -1, -1):
+        whole = levels[at, level]
+        high, low = _add(high, low, np.float64(whole & 0xFFFFFFFF) * step, 0.0)
+        high, low = _add(high, low, np.float64(whole >> 32) * 2.0**32 * step, 0.0)
+        step *= _LEVEL
+    return high, low
+
+
+@njit(cache=True, nogil=True)
+def add_own(sums, finest, masses, finest_mass, counts, centers, origin, total):
+    """Add to the exact sum ``total`` what of the inertia depends on the assignment.
+
+    That is ``m c^2 - 2 c S`` of each cluster and feature, with the sums S (k * d, levels), the mass
+    m, from ``masses`` (k, levels) or, where these have no levels, ``counts`` (k,), and the center
+    c relative to ``origin`` (d,).
+    """
+    d = centers.shape[1]
+    for j in range(centers.shape[0]):
+        mass, mass1 = np.float64(counts[j]), 0.0
+        if masses.shape[1] > 0:
+            mass, mass1 = _from_levels(masses, j, finest_mass)
+        for f in range(d):
+            at, at1 = _two_sum(centers[j, f], -origin[f])
+            moment, moment1 = _multiply(mass, mass1, at, at1)
+            sum_, sum1 = _from_levels(sums, j * d + f, finest[f])
+            value, value1 = _add(moment, moment1, -2.0 * sum_, -2.0 * sum1)
+            value, value1 = _multiply(value, value1, at, at1)
+            add_exact(total, value)
+            add_exact(total, value1)
