@@ -20,6 +20,7 @@ from zarr.storage import LocalStore, WrapperStore
 from dkmeans import KMeans
 from dkmeans.data import parquet_source, zarr_chunks
 from dkmeans.data.blocks import Reader, cut, from_dask, from_reader
+from dkmeans.engine import survey
 from dkmeans.engine.passes import Passes, map_lazily
 
 N, CHUNK = 1000, 90
@@ -427,3 +428,35 @@ def test_a_frame_and_weights_of_it_are_read_once_a_pass():
     np.testing.assert_array_equal(model.cluster_centers_, again.cluster_centers_)
     assert list(model.feature_names_in_) == ["a", "b"]
     assert len(reads) == 4 * model.history_.passes + 4
+
+
+@pytest.mark.parametrize("n_init", [1, 3])
+@pytest.mark.parametrize("init", ["auto", "random"])
+def test_with_rows_kept_each_pass_still_reads_every_piece_once(
+    counted, X, monkeypatch, n_init, init
+):
+    monkeypatch.setattr(survey, "SAMPLE_VALUES", 3 * 100)
+    given, reads = counted
+    options = {"init": init, "n_init": n_init, "random_state": 1, "residency": "stream"}
+    plain = KMeans(7, **options, tol=0.0, algorithm="lloyd").fit(given)
+    assert reads.each() == plain.history_.passes
+    reads.counts.clear()
+    model = KMeans(7, **options, tol=0.0).fit(given)
+    assert reads.each() == model.history_.passes <= plain.history_.passes
+    assert model.history_.bytes_read == model.history_.passes * X.nbytes
+    np.testing.assert_array_equal(model.cluster_centers_, plain.cluster_centers_)
+    assert (model.inertia_, model.n_iter_) == (plain.inertia_, plain.n_iter_)
+
+
+def test_iterations_on_kept_rows_cost_no_pass():
+    X = make_blobs(40_000, 3, centers=8, cluster_std=1.5, random_state=4)[0]
+    init = X[np.argsort(X[:, 0])[::5000]]
+    options = {"init": init, "tol": 0.0, "residency": "stream"}
+    lazy = da.from_array(X, chunks=(5000, 3))
+    plain = KMeans(8, algorithm="lloyd", **options).fit(lazy).history_
+    kept = KMeans(8, **options).fit(lazy).history_
+    assert kept.passes < plain.passes / 2
+    assert plain.passes > 10
+    steps = [i for i in kept if i.phase == "lloyd"]
+    assert len(steps) == sum(i.phase == "lloyd" for i in plain)
+    assert all(i.rows_assigned < 0.3 * len(X) for i in steps if i.passes == 0)

@@ -1,6 +1,7 @@
 """The same centers, to the bit, whatever the chunks, the storage, the threads and the cluster."""
 
 import hashlib
+from itertools import product
 
 import dask
 import dask.array as da
@@ -143,3 +144,90 @@ def test_one_worker_of_two_threads(X, expected):
     options = {"n_workers": 1, "threads_per_worker": 2, "dashboard_address": ":0"}
     with LocalCluster(processes=False, **options) as cluster, Client(cluster):
         assert fitted(da.from_array(X, chunks=(300, D))) == expected["k-means||"]
+
+
+def every_bit(model):
+    """Hash of all that a fit says, but for what it cost."""
+    steps = [
+        (i.phase, i.run, i.step, np.asarray(i.centers).tobytes(), i.inertia, i.shift, i.sizes)
+        for i in model.history_
+        if i.phase in ("lloyd", "final")
+    ]
+    found = np.asarray(model.labels_).tobytes(), repr((model.inertia_, model.n_iter_, steps))
+    centers = np.ascontiguousarray(model.cluster_centers_)
+    return hashlib.sha256(centers.tobytes() + found[0] + found[1].encode()).hexdigest()
+
+
+def chunkings(many):
+    """Different cuts of N rows, the one chunk and single rows among them."""
+    random = np.random.default_rng(0)
+    cuts = [(N,), (0, N, 0), (1,) * 30 + (N - 30,), (N - 1, 1), (650, 650)]
+    while len(cuts) < many:
+        at = np.sort(random.integers(0, N + 1, size=random.integers(1, 25)))
+        cuts.append(tuple(int(s) for s in np.diff(np.concatenate([[0], at, [N]]))))
+    return cuts
+
+
+class TestDefaults:
+    """The defaults: a search of a sample, rows kept between passes."""
+
+    @pytest.fixture(autouse=True)
+    def small(self, monkeypatch):
+        from dkmeans.engine import survey
+
+        monkeypatch.setattr(survey, "SAMPLE_VALUES", 300 * D)
+
+    def hashed(self, X, **options):
+        return every_bit(KMeans(K + 2, random_state=3, tol=0.0, **options).fit(X))
+
+    @pytest.fixture
+    def expected(self, X):
+        with dask.config.set(num_workers=1):
+            return self.hashed(X, algorithm="lloyd")
+
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_twenty_chunkings(self, X, expected, threads):
+        with dask.config.set(num_workers=threads):
+            found = {self.hashed(X)}
+            for at, sizes in enumerate(chunkings(20)):
+                lazy = da.from_array(X, chunks=(sizes, D))
+                found.add(self.hashed(lazy, residency=("stream", "memory")[at % 2]))
+        assert found == {expected}
+
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_storage_and_memory(self, X, expected, tmp_path, threads):
+        frame, found = pd.DataFrame(X, columns=list("abcd")), set()
+        for chunk, limit in product((70, N), (None, "400 MiB", "4 GiB")):
+            options = {"memory_limit": limit, "residency": "stream"}
+            with dask.config.set(num_workers=threads):
+                zarr.create_array(tmp_path / "x.zarr", data=X, chunks=(chunk, D), overwrite=True)
+                found.add(self.hashed(tmp_path / "x.zarr", **options))
+                frame.to_parquet(tmp_path / "x.parquet", row_group_size=chunk)
+                found.add(self.hashed(tmp_path / "x.parquet", **options))
+        assert found == {expected}
+
+    @pytest.mark.parametrize("share", [0.01, 0.1, 1.0])
+    def test_any_share_of_rows_kept(self, X, expected, monkeypatch, share):
+        from dkmeans.engine import lloyd
+
+        monkeypatch.setattr(lloyd, "KEPT_SHARE", share)
+        lazy = da.from_array(X, chunks=(300, D))
+        assert self.hashed(lazy, residency="stream") == expected
+
+    def cluster_hashes(self, X, tmp_path):
+        zarr.create_array(tmp_path / "x.zarr", data=X, chunks=(200, D))
+        pd.DataFrame(X, columns=list("abcd")).to_parquet(tmp_path / "x.parquet", row_group_size=300)
+        lazy = da.from_array(X, chunks=((1, 0, 500, 799), D))
+        sources = [tmp_path / "x.zarr", tmp_path / "x.parquet", lazy]
+        found = {self.hashed(s, residency="stream") for s in sources}
+        return found | {self.hashed(lazy, residency="memory"), self.hashed(X)}
+
+    def test_two_worker_processes(self, X, expected, client, tmp_path):
+        assert self.cluster_hashes(X, tmp_path) == {expected}
+
+    def test_one_worker(self, X, expected, tmp_path):
+        from distributed import Client, LocalCluster
+
+        options = {"n_workers": 1, "threads_per_worker": 2, "dashboard_address": ":0"}
+        with LocalCluster(processes=False, **options) as cluster, Client(cluster):
+            assert self.cluster_hashes(X, tmp_path) == {expected}
