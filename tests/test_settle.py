@@ -225,12 +225,17 @@ def test_labels_follow_centers_wherever_they_go(seed, share, k):
     at_pass = naive.assign(X, centers)
     kept_rows = np.concatenate([c.X for c in rows._kept.chunks]) if partial.kept.n_rows else X[:0]
     held = np.isin(X[:, 0], kept_rows[:, 0])
-    for _ in range(12):
+    goal, traveller = X[random.integers(n)], int(random.integers(k))
+    for _ in range(14):
         centers = centers.copy()
-        moved = random.integers(k, size=int(random.integers(1, 3)))
-        size = 10.0 ** random.uniform(-3, 0.5, size=(len(moved), 1))
+        if seed % 2:  # one comes from afar, little by little
+            centers[traveller] += 0.3 * (goal - centers[traveller])
+            moved = np.array([traveller])
+        else:
+            moved = random.integers(k, size=int(random.integers(1, 3)))
+        size = 10.0 ** random.uniform(-3, 0.5 - seed % 2 * 2, size=(len(moved), 1))
         centers[moved] += random.normal(size=(len(moved), d)) * size
-        if random.random() < 0.3:
+        if seed % 2 == 0 and random.random() < 0.3:
             centers[moved[0]] = X[random.integers(n)] + random.normal(size=d) * 10.0
         if not rows.follow(centers, sums):
             assert share is not None
