@@ -3,7 +3,6 @@
 import pickle
 import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 
 import dask
@@ -14,7 +13,6 @@ import pandas as pd
 import pytest
 import zarr
 from sklearn.datasets import make_blobs
-from threadpoolctl import threadpool_info
 from zarr.storage import LocalStore, WrapperStore
 
 from dkmeans import KMeans
@@ -387,19 +385,6 @@ def test_data_and_weights_of_one_source_are_loaded_in_one_read():
     model = KMeans(2, random_state=0, residency="memory")
     model.fit(Z[:, :2], sample_weight=Z[:, 2])
     assert len(reads) == 4
-
-
-def test_fits_that_overlap_leave_blas_its_threads():
-    def threads():
-        return [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
-
-    X = np.random.default_rng(0).normal(size=(20_000, 16))
-    KMeans(4, random_state=0).fit(X)
-    before = threads()
-    with ThreadPoolExecutor(3) as pool:
-        parts = [X[: 5000 * part] for part in (1, 2, 3)]
-        list(pool.map(lambda part: KMeans(8, random_state=0).fit(part), parts))
-    assert threads() == before
 
 
 def test_lazy_labels_do_not_carry_all_offsets_in_every_task():

@@ -81,7 +81,7 @@ def _verified(
     union = _union(rows, points, drawn, first.centers, share, run.blocks.weights is not None)
     now = best.taken[1].centers if len(best.taken) > 1 else best.course.centers
     hoped = improve(union.X, union.weights, now, seed, threads=run.journal.passes.threads)
-    at_present = float(np.dot(union.cost(now)[0], union.weights))
+    at_present = float(np.sum(union.cost(now)[0] * union.weights))
     if hoped.cost < (1 - _GAIN) * at_present:
         again: Settled = yield Ask("init verify", run.step(run.begin(hoped.centers)))
         if again.taken[0].inertia < best.taken[0].inertia:

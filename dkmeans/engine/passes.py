@@ -9,7 +9,6 @@ current ``distributed.Client`` where there is one and on dask's threads otherwis
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,6 @@ import dask
 import dask.array as da
 import numpy as np
 from dask.system import CPU_COUNT
-from threadpoolctl import ThreadpoolController
 
 from dkmeans._typing import AnyArray, Floats
 from dkmeans.data.blocks import Blocks, Reader
@@ -159,32 +157,6 @@ def default_threads() -> int:
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
 
 
-class _OneThreadBlas:
-    """While any pass of this process runs, BLAS has one thread a call; our blocks have theirs."""
-
-    def __init__(self) -> None:
-        self._lock, self._inside = threading.Lock(), 0
-        self._controller: Any = None
-        self._limit: Any = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._inside += 1
-            if self._inside == 1:
-                if self._controller is None:
-                    self._controller = ThreadpoolController()
-                self._limit = self._controller.limit(limits=1, user_api="blas")
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._limit.restore_original_limits()
-
-
-_one_thread_blas = _OneThreadBlas()
-
-
 class Passes:
     """Runs passes and counts them.
 
@@ -284,11 +256,10 @@ class Passes:
             range(blocks.count),
             strict=True,
         )
-        with _one_thread_blas:
-            if self.threads == 1 or blocks.count == 1:
-                return _fold(job(*item) for item in work)
-            with ThreadPoolExecutor(self.threads) as pool:
-                return _fold(pool.map(lambda item: job(*item), work))
+        if self.threads == 1 or blocks.count == 1:
+            return _fold(job(*item) for item in work)
+        with ThreadPoolExecutor(self.threads) as pool:
+            return _fold(pool.map(lambda item: job(*item), work))
 
     def _together(self, blocks: Blocks) -> int:
         """Small blocks that a task reads: a task of a cluster can cost as much as a MiB of rows."""
@@ -311,8 +282,7 @@ class Passes:
             with progress.relaying(self.client):
                 result = outcome.compute(scheduler=self.client)
         else:
-            with _one_thread_blas:
-                result = outcome.compute(scheduler=self._scheduler(), num_workers=self.threads)
+            result = outcome.compute(scheduler=self._scheduler(), num_workers=self.threads)
         return cast(_Outcome, result[0, 0])
 
 
