@@ -85,7 +85,7 @@ class Tiles:
 
 def tiles_of(points: AnyArray, weights: Floats) -> Tiles:
     """Move the rows to their mean, scale them to within 1, and lay them out in tiles."""
-    from dkmeans.engine.search_kernels import WIDTH
+    from dkmeans.engine.search_work import WIDTH
 
     m, d = points.shape
     columns = np.ascontiguousarray(points.T) if d <= NARROW else points.T

@@ -13,15 +13,15 @@ et al. 2004; Lattanzi and Sohler 2019). Sums of rows are in float64.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import cfunc, float32, int32, int64, njit, void
 
-from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans._typing import AnyArray
 from dkmeans.engine.sampling import uniform
+from dkmeans.engine.search_work import WIDTH, Work
 
-WIDTH = 64  # rows of a tile
 FAR = np.float32(1e15)  # coordinates of the centers that fill up a group of four
 NEVER = np.float32(3e38)  # further than any of them
 ROUNDED = np.float32(1.0001)  # allows for distances summed in another way
@@ -29,6 +29,7 @@ BOUNDED = 24  # centers from which Lloyd keeps bounds instead of scanning all ro
 
 
 _BOTH: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+_BOTH["_nrt"] = False  # nothing is allocated, so nothing is counted
 _INNER: dict[str, Any] = {**_BOTH, "no_cpython_wrapper": True}
 _ENTRY: dict[str, Any] = {**_BOTH, "cache": True}
 _NEAR, _NEXT, _FRESH, _GONE = 0, 1, 2, 3  # squared distance to the nearest center, the second,
@@ -36,60 +37,12 @@ _NEAR, _NEXT, _FRESH, _GONE = 0, 1, 2, 3  # squared distance to the nearest cent
 _LOSS, _CHANGE, _MASS, _SHIFT = 0, 1, 2, 3  # of removing a center, with the trial; weight; move
 
 
-class Work(NamedTuple):
-    """Rows, the state of one search, and scratch; see :func:`workspace`."""
-
-    tiles: AnyArray  # (t, d, WIDTH) float32; d is even, the last tile is filled up with zeros
-    weights: AnyArray  # (t, WIDTH) float32, zero where filled up
-    centers: AnyArray  # (k/4, d, 4) float32
-    dist: AnyArray  # (4, t, WIDTH) float32: near, next, fresh, gone
-    own: Ints  # (t, WIDTH) int32, nearest center
-    rows: Ints  # (t * WIDTH,) int32, rows to scan
-    share: Floats  # (t,) cost of each tile
-    stats: Floats  # (4, k): loss, change, mass, shift
-    sums: Floats  # (k, d) of the rows of each center
-    saved: AnyArray  # (2, t, WIDTH) float32: near, next
-    saved_own: Ints  # (t, WIDTH)
-    saved_centers: AnyArray  # (k/4, d, 4)
-    saved_sums: Floats  # (k, d)
-    saved_stats: Floats  # (4, k)
-    few: AnyArray  # (k/4, d, 4) float32, centers that moved
-    which: Ints  # (k,) int32, and their numbers
-    point: AnyArray  # (d,) float32, the center on trial
-    spare: AnyArray  # (d,) float32, the center given up
-    tile: AnyArray  # (1, d, WIDTH) float32, rows gathered
-    scores: AnyArray  # (6, WIDTH) float32: of four centers, of the nearest two
-    labels: Ints  # (WIDTH,) int32: the nearest
-    random: AnyArray  # (2,) uint64: key, and number of the draws made
-
-
 def workspace(tiles: AnyArray, weights: AnyArray, k: int, key: np.uint64) -> Work:
     """Arrays of a search for k centers; what it only reads can be shared by several."""
-    t, d, _ = tiles.shape
-    return Work(
-        tiles,
-        weights,
-        np.full((-(-k // 4), d, 4), FAR, np.float32),
-        np.empty((4, t, WIDTH), np.float32),
-        np.zeros((t, WIDTH), np.int32),
-        np.empty(t * WIDTH, np.int32),
-        np.empty(t),
-        np.zeros((4, k)),
-        np.zeros((k, d)),
-        np.empty((2, t, WIDTH), np.float32),
-        np.empty((t, WIDTH), np.int32),
-        np.empty((-(-k // 4), d, 4), np.float32),
-        np.zeros((k, d)),
-        np.zeros((4, k)),
-        np.empty((-(-k // 4), d, 4), np.float32),
-        np.empty(k, np.int32),
-        np.zeros(d, np.float32),
-        np.zeros(d, np.float32),
-        np.empty((1, d, WIDTH), np.float32),
-        np.empty((6, WIDTH), np.float32),
-        np.empty(WIDTH, np.int32),
-        np.array([key, 0], np.uint64),
-    )
+    work = Work(tiles, weights, k)
+    work.centers[:] = FAR
+    work.random[0] = key
+    return work
 
 
 @njit(**_INNER)
@@ -253,7 +206,8 @@ def _total(work):
         work.own,
         work.stats[_LOSS],
     )
-    loss[:] = 0
+    for j in range(loss.shape[0]):
+        loss[j] = 0
     total = 0.0
     for b in range(work.tiles.shape[0]):
         work.share[b] = _share(near, work.weights, b, work.scores)
@@ -375,8 +329,10 @@ def _swap(work, score, j):
 def _tally(work):
     """Sum and weight of the rows of each center."""
     own, mass = work.own, work.stats[_MASS]
-    work.sums[:] = 0
-    mass[:] = 0
+    for j in range(mass.shape[0]):
+        mass[j] = 0
+        for f in range(work.sums.shape[1]):
+            work.sums[j, f] = 0
     for b in range(work.tiles.shape[0]):
         for i in range(WIDTH):
             weight, j = np.float64(work.weights[b, i]), own[b, i]
@@ -450,8 +406,9 @@ def _seed(work):
     """
     near, follow, fresh = work.dist[_NEAR], work.dist[_NEXT], work.dist[_FRESH]
     own = work.own
-    near[:] = np.float32(1)
     for b in range(work.tiles.shape[0]):
+        for i in range(WIDTH):
+            near[b, i], follow[b, i], own[b, i] = np.float32(1), NEVER, 0
         work.share[b] = _share(near, work.weights, b, work.scores)
     total = 0.0
     for b in range(work.share.shape[0]):
@@ -460,9 +417,9 @@ def _seed(work):
         if total > 0:
             _draw(work, total)
         if j == 0:
-            near[:] = NEVER
-            follow[:] = NEVER
-            own[:] = 0
+            for b in range(work.tiles.shape[0]):
+                for i in range(WIDTH):
+                    near[b, i] = NEVER
         _place(work, j)
         _sweep(work.tiles, work.point, fresh)
         total = 0.0
@@ -631,7 +588,8 @@ def _settle(work, score, kept, worth, iterations):
 
     Returns what is explained then; given up when it will hardly reach ``kept``.
     """
-    work.stats[_SHIFT, :] = 0
+    for j in range(work.stats.shape[1]):
+        work.stats[_SHIFT, j] = 0
     explained = _explained(work)
     for _ in range(iterations):
         many = _move_some(work, worth)
