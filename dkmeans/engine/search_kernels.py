@@ -20,6 +20,7 @@ from numba import cfunc, float32, int32, int64, njit, void
 
 from dkmeans._typing import AnyArray
 from dkmeans.engine.sampling import uniform
+from dkmeans.engine.search import Plan
 from dkmeans.engine.search_work import WIDTH, Work
 
 FAR = np.float32(1e15)  # coordinates of the centers that fill up a group of four
@@ -398,7 +399,7 @@ def _bound(work, first, second, whose):
     return count
 
 
-@njit(**_INNER)
+@njit(**_ENTRY)
 def _seed(work):
     """k-means++ (Arthur and Vassilvitskii 2007); return the cost.
 
@@ -431,7 +432,7 @@ def _seed(work):
     return _total(work)
 
 
-@njit(**_INNER)
+@njit(**_ENTRY)
 def _swaps(work, score, cost, most, patience):
     """LS++ (Lattanzi and Sohler 2019): swaps for rows drawn by D^2, kept where the cost falls.
 
@@ -456,7 +457,7 @@ def _swaps(work, score, cost, most, patience):
     return cost
 
 
-@njit(**_INNER)
+@njit(**_ENTRY)
 def _lloyd(work, score, cost, tol, most):
     """Lloyd's iterations until the cost falls by less than ``tol`` of it; return the cost.
 
@@ -492,34 +493,9 @@ def _lloyd(work, score, cost, tol, most):
 
 @njit(**_INNER)
 def _copy(source, target):
-    """Copy an array to one of the same shape, by its leading two dimensions."""
-    for i in range(source.shape[0]):
-        for j in range(source.shape[1]):
-            target[i, j] = source[i, j]
-
-
-@njit(**_INNER)
-def _keep(work):
-    """Remember the state."""
-    _copy(work.dist[_NEAR], work.saved[0])
-    _copy(work.dist[_NEXT], work.saved[1])
-    _copy(work.own, work.saved_own)
-    _copy(work.sums, work.saved_sums)
-    _copy(work.stats, work.saved_stats)
-    for q in range(work.centers.shape[0]):
-        _copy(work.centers[q], work.saved_centers[q])
-
-
-@njit(**_INNER)
-def _restore(work):
-    """Go back to what was remembered."""
-    _copy(work.saved[0], work.dist[_NEAR])
-    _copy(work.saved[1], work.dist[_NEXT])
-    _copy(work.saved_own, work.own)
-    _copy(work.saved_sums, work.sums)
-    _copy(work.saved_stats, work.stats)
-    for q in range(work.centers.shape[0]):
-        _copy(work.saved_centers[q], work.centers[q])
+    """Remember the state, or go back to what was remembered."""
+    for i in range(target.shape[0]):
+        target[i] = source[i]
 
 
 @njit(**_INNER)
@@ -602,12 +578,12 @@ def _settle(work, score, kept, worth, iterations):
     return explained
 
 
-@njit(**_INNER)
+@njit(**_ENTRY)
 def _shake(work, score, cost, most, patience, worth, iterations):
     """Random swaps, each followed by a local Lloyd before it is judged (Fraenti 2018)."""
     failed = 0
     _tally(work)
-    _keep(work)
+    _copy(work.state, work.saved)
     kept = _explained(work)
     for _ in range(most):
         if failed >= patience or cost <= 0:
@@ -625,33 +601,35 @@ def _shake(work, score, cost, most, patience, worth, iterations):
             _scan_all(work, score)
             cost = _total(work)
             kept = _explained(work)
-            _keep(work)
+            _copy(work.state, work.saved)
         else:
-            _restore(work)
+            _copy(work.saved, work.state)
     return cost
 
 
 @njit(**_ENTRY)
-def explore(work, score, given, plan):
-    """One search, as the numbers of a ``search.Plan`` say; return the cost.
+def _start(work, score):
+    """From the centers given; return the cost."""
+    _scan_all(work, score)
+    return _total(work)
+
+
+def explore(work: Work, score: Any, given: bool, plan: Plan) -> float:
+    """One search, as planned; return the cost.
 
     ``score`` is :func:`score_tile`: called by its address, it is compiled once, not in each caller.
 
     Centers are seeded unless ``given``, improved by swaps and by Lloyd, then by swaps that are
-    judged after Lloyd.
+    judged after Lloyd. Each of these is compiled for itself: all in one function would be
+    optimised twice.
     """
-    if given:
-        _scan_all(work, score)
-        cost = _total(work)
-    else:
-        cost = _seed(work)
     several = work.sums.shape[0] > 1
-    if several:
-        cost = _swaps(work, score, cost, int(plan[0]), int(plan[1]))
-    for stage in range(2):
-        if stage == 1:
-            if not several or plan[4] == 0:
-                break
-            cost = _shake(work, score, cost, int(plan[4]), int(plan[5]), plan[6], int(plan[7]))
-        cost = _lloyd(work, score, cost, plan[2], int(plan[3]))
+    cost: float = _start(work, score) if given else _seed(work)
+    if several and plan.tries > 0:
+        cost = _swaps(work, score, cost, plan.tries, plan.patience)
+    cost = _lloyd(work, score, cost, plan.tol, plan.iterations)
+    if several and plan.shakes > 0:
+        limits = (plan.shakes, plan.shake_patience, plan.worth, plan.shake_iterations)
+        cost = _shake(work, score, cost, *limits)
+        cost = _lloyd(work, score, cost, plan.tol, plan.iterations)
     return cost

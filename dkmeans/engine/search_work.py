@@ -8,6 +8,7 @@ which no kernel writes to: their loads are marked as such, and may be moved out 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,8 @@ cgutils: Any = _cgutils
 models: Any = _models
 arrayobj: Any = _arrayobj
 WIDTH = 64  # rows of a tile
-_SIZES = ("t", "d", "q", "k", "n")  # tiles, features, groups of four centers, centers, rows
+_SIZES = ("t", "d", "q", "k", "n", "s")  # tiles, features, fours of centers, centers, rows, state
+_STATE = ("sums", "stats", "centers", "own", "dist")  # of ``dist`` only near and next
 _ARRAYS: dict[str, tuple[Any, ...]] = {
     "tiles": (types.float32, "t", "d", WIDTH),
     "weights": (types.float32, "t", WIDTH),
@@ -43,11 +45,6 @@ _ARRAYS: dict[str, tuple[Any, ...]] = {
     "share": (types.float64, "t"),
     "stats": (types.float64, 4, "k"),
     "sums": (types.float64, "k", "d"),
-    "saved": (types.float32, 2, "t", WIDTH),
-    "saved_own": (types.int32, "t", WIDTH),
-    "saved_centers": (types.float32, "q", "d", 4),
-    "saved_sums": (types.float64, "k", "d"),
-    "saved_stats": (types.float64, 4, "k"),
     "few": (types.float32, "q", "d", 4),
     "which": (types.int32, "k"),
     "point": (types.float32, "d"),
@@ -56,6 +53,8 @@ _ARRAYS: dict[str, tuple[Any, ...]] = {
     "scores": (types.float32, 6, WIDTH),
     "labels": (types.int32, WIDTH),
     "random": (types.uint64, 2),
+    "state": (types.int32, "s"),
+    "saved": (types.int32, "s"),
 }
 
 
@@ -71,11 +70,6 @@ class Work:
     share: Floats  # cost of each tile
     stats: Floats  # loss, change, mass, shift
     sums: Floats  # of the rows of each center
-    saved: AnyArray  # near, next
-    saved_own: Ints
-    saved_centers: AnyArray
-    saved_sums: Floats
-    saved_stats: Floats
     few: AnyArray  # centers that moved
     which: Ints  # and their numbers
     point: AnyArray  # the center on trial
@@ -84,19 +78,36 @@ class Work:
     scores: AnyArray  # of four centers, of the nearest two
     labels: Ints  # the nearest
     random: AnyArray  # key, and number of the draws made
+    state: Ints  # all that a swap changes, which lies in one piece: ``_STATE``
+    saved: Ints  # as it was
 
     def __init__(self, tiles: AnyArray, weights: AnyArray, k: int) -> None:
         """What is only read, rows and weights, can be shared by several."""
         t, d, _ = tiles.shape
         sizes = {"t": t, "d": d, "q": -(-k // 4), "k": k, "n": t * WIDTH}
-        given = {"tiles": tiles, "weights": weights}
+        shapes = {
+            name: tuple(sizes.get(size, size) for size in shape)
+            for name, (_, *shape) in _ARRAYS.items()
+            if name not in ("state", "saved")
+        }
+        words = {n: math.prod(shapes[n]) * _ARRAYS[n][0].bitwidth // 32 for n in _STATE}
+        whole = np.zeros((sum(words.values()) + 1) // 2, np.float64).view(np.int32)
+        sizes["s"] = sum(words.values()) - 2 * t * WIDTH
+        arrays = {"tiles": tiles, "weights": weights, "state": whole[: sizes["s"]]}
+        arrays["saved"] = np.zeros(sizes["s"], np.int32)
+        start = 0
+        for name, count in words.items():
+            piece = whole[start : start + count].view(_ARRAYS[name][0].name)
+            arrays[name] = piece.reshape(shapes[name])
+            start += count
         addresses = []
-        for name, (kind, *shape) in _ARRAYS.items():
-            whole = tuple(sizes.get(size, size) for size in shape)
-            dtype = np.dtype(kind.name)
-            array = given[name] if name in given else np.zeros(whole, dtype)
-            if array.shape != whole or array.dtype != dtype or not array.flags.c_contiguous:
-                raise ValueError(f"'{name}' must be C-contiguous {dtype} of shape {whole}")
+        for name, (kind, *_) in _ARRAYS.items():
+            if name not in arrays:
+                arrays[name] = np.zeros(shapes[name], kind.name)
+            array = arrays[name]
+            shape = shapes.get(name, array.shape)
+            if array.shape != shape or array.dtype != kind.name or not array.flags.c_contiguous:
+                raise ValueError(f"'{name}' must be C-contiguous {kind.name} of shape {shape}")
             setattr(self, name, array)
             addresses.append(array.__array_interface__["data"][0])
         self._table = np.array([*sizes.values(), *addresses], np.int64)
