@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -47,10 +47,6 @@ class Plan:
     worth: float = 1e-5  # fall of the cost, as a share of it, for which that moves a center
     shake_iterations: int = 5
 
-    def as_array(self) -> Floats:
-        """The numbers that the kernel takes."""
-        return np.array(astuple(self), dtype=np.float64)
-
 
 def plan_for(m: int, k: int, d: int) -> Plan:
     """How much to try with m rows of d features and k centers: less where a try costs much."""
@@ -85,7 +81,7 @@ class Tiles:
 
 def tiles_of(points: AnyArray, weights: Floats) -> Tiles:
     """Move the rows to their mean, scale them to within 1, and lay them out in tiles."""
-    from dkmeans.engine.search_kernels import WIDTH
+    from dkmeans.engine.search_work import WIDTH
 
     m, d = points.shape
     columns = np.ascontiguousarray(points.T) if d <= NARROW else points.T
@@ -219,9 +215,7 @@ def _explore(
         for j, row in enumerate(given):
             work.centers[j // 4, :, j % 4] = 0
             work.centers[j // 4, : len(row), j % 4] = row
-    cost = search_kernels.explore(
-        work, search_kernels.score_tile, given is not None, plan.as_array()
-    )
+    cost = search_kernels.explore(work, search_kernels.score_tile, given is not None, plan)
     _, d, _ = work.centers.shape
     return Raw(cost, work.centers.transpose(0, 2, 1).reshape(-1, d)[:k], work.own.ravel())
 

@@ -13,15 +13,16 @@ et al. 2004; Lattanzi and Sohler 2019). Sums of rows are in float64.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import cfunc, float32, int32, int64, njit, void
 
-from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans._typing import AnyArray
 from dkmeans.engine.sampling import uniform
+from dkmeans.engine.search import Plan
+from dkmeans.engine.search_work import WIDTH, Work
 
-WIDTH = 64  # rows of a tile
 FAR = np.float32(1e15)  # coordinates of the centers that fill up a group of four
 NEVER = np.float32(3e38)  # further than any of them
 ROUNDED = np.float32(1.0001)  # allows for distances summed in another way
@@ -29,6 +30,7 @@ BOUNDED = 24  # centers from which Lloyd keeps bounds instead of scanning all ro
 
 
 _BOTH: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+_BOTH["_nrt"] = False  # nothing is allocated, so nothing is counted
 _INNER: dict[str, Any] = {**_BOTH, "no_cpython_wrapper": True}
 _ENTRY: dict[str, Any] = {**_BOTH, "cache": True}
 _NEAR, _NEXT, _FRESH, _GONE = 0, 1, 2, 3  # squared distance to the nearest center, the second,
@@ -36,60 +38,12 @@ _NEAR, _NEXT, _FRESH, _GONE = 0, 1, 2, 3  # squared distance to the nearest cent
 _LOSS, _CHANGE, _MASS, _SHIFT = 0, 1, 2, 3  # of removing a center, with the trial; weight; move
 
 
-class Work(NamedTuple):
-    """Rows, the state of one search, and scratch; see :func:`workspace`."""
-
-    tiles: AnyArray  # (t, d, WIDTH) float32; d is even, the last tile is filled up with zeros
-    weights: AnyArray  # (t, WIDTH) float32, zero where filled up
-    centers: AnyArray  # (k/4, d, 4) float32
-    dist: AnyArray  # (4, t, WIDTH) float32: near, next, fresh, gone
-    own: Ints  # (t, WIDTH) int32, nearest center
-    rows: Ints  # (t * WIDTH,) int32, rows to scan
-    share: Floats  # (t,) cost of each tile
-    stats: Floats  # (4, k): loss, change, mass, shift
-    sums: Floats  # (k, d) of the rows of each center
-    saved: AnyArray  # (2, t, WIDTH) float32: near, next
-    saved_own: Ints  # (t, WIDTH)
-    saved_centers: AnyArray  # (k/4, d, 4)
-    saved_sums: Floats  # (k, d)
-    saved_stats: Floats  # (4, k)
-    few: AnyArray  # (k/4, d, 4) float32, centers that moved
-    which: Ints  # (k,) int32, and their numbers
-    point: AnyArray  # (d,) float32, the center on trial
-    spare: AnyArray  # (d,) float32, the center given up
-    tile: AnyArray  # (1, d, WIDTH) float32, rows gathered
-    scores: AnyArray  # (6, WIDTH) float32: of four centers, of the nearest two
-    labels: Ints  # (WIDTH,) int32: the nearest
-    random: AnyArray  # (2,) uint64: key, and number of the draws made
-
-
 def workspace(tiles: AnyArray, weights: AnyArray, k: int, key: np.uint64) -> Work:
     """Arrays of a search for k centers; what it only reads can be shared by several."""
-    t, d, _ = tiles.shape
-    return Work(
-        tiles,
-        weights,
-        np.full((-(-k // 4), d, 4), FAR, np.float32),
-        np.empty((4, t, WIDTH), np.float32),
-        np.zeros((t, WIDTH), np.int32),
-        np.empty(t * WIDTH, np.int32),
-        np.empty(t),
-        np.zeros((4, k)),
-        np.zeros((k, d)),
-        np.empty((2, t, WIDTH), np.float32),
-        np.empty((t, WIDTH), np.int32),
-        np.empty((-(-k // 4), d, 4), np.float32),
-        np.zeros((k, d)),
-        np.zeros((4, k)),
-        np.empty((-(-k // 4), d, 4), np.float32),
-        np.empty(k, np.int32),
-        np.zeros(d, np.float32),
-        np.zeros(d, np.float32),
-        np.empty((1, d, WIDTH), np.float32),
-        np.empty((6, WIDTH), np.float32),
-        np.empty(WIDTH, np.int32),
-        np.array([key, 0], np.uint64),
-    )
+    work = Work(tiles, weights, k)
+    work.centers[:] = FAR
+    work.random[0] = key
+    return work
 
 
 @njit(**_INNER)
@@ -253,7 +207,8 @@ def _total(work):
         work.own,
         work.stats[_LOSS],
     )
-    loss[:] = 0
+    for j in range(loss.shape[0]):
+        loss[j] = 0
     total = 0.0
     for b in range(work.tiles.shape[0]):
         work.share[b] = _share(near, work.weights, b, work.scores)
@@ -375,8 +330,10 @@ def _swap(work, score, j):
 def _tally(work):
     """Sum and weight of the rows of each center."""
     own, mass = work.own, work.stats[_MASS]
-    work.sums[:] = 0
-    mass[:] = 0
+    for j in range(mass.shape[0]):
+        mass[j] = 0
+        for f in range(work.sums.shape[1]):
+            work.sums[j, f] = 0
     for b in range(work.tiles.shape[0]):
         for i in range(WIDTH):
             weight, j = np.float64(work.weights[b, i]), own[b, i]
@@ -442,7 +399,7 @@ def _bound(work, first, second, whose):
     return count
 
 
-@njit(**_INNER)
+@njit(**_ENTRY)
 def _seed(work):
     """k-means++ (Arthur and Vassilvitskii 2007); return the cost.
 
@@ -450,8 +407,9 @@ def _seed(work):
     """
     near, follow, fresh = work.dist[_NEAR], work.dist[_NEXT], work.dist[_FRESH]
     own = work.own
-    near[:] = np.float32(1)
     for b in range(work.tiles.shape[0]):
+        for i in range(WIDTH):
+            near[b, i], follow[b, i], own[b, i] = np.float32(1), NEVER, 0
         work.share[b] = _share(near, work.weights, b, work.scores)
     total = 0.0
     for b in range(work.share.shape[0]):
@@ -460,9 +418,9 @@ def _seed(work):
         if total > 0:
             _draw(work, total)
         if j == 0:
-            near[:] = NEVER
-            follow[:] = NEVER
-            own[:] = 0
+            for b in range(work.tiles.shape[0]):
+                for i in range(WIDTH):
+                    near[b, i] = NEVER
         _place(work, j)
         _sweep(work.tiles, work.point, fresh)
         total = 0.0
@@ -474,7 +432,7 @@ def _seed(work):
     return _total(work)
 
 
-@njit(**_INNER)
+@njit(**_ENTRY)
 def _swaps(work, score, cost, most, patience):
     """LS++ (Lattanzi and Sohler 2019): swaps for rows drawn by D^2, kept where the cost falls.
 
@@ -499,7 +457,7 @@ def _swaps(work, score, cost, most, patience):
     return cost
 
 
-@njit(**_INNER)
+@njit(**_ENTRY)
 def _lloyd(work, score, cost, tol, most):
     """Lloyd's iterations until the cost falls by less than ``tol`` of it; return the cost.
 
@@ -535,34 +493,9 @@ def _lloyd(work, score, cost, tol, most):
 
 @njit(**_INNER)
 def _copy(source, target):
-    """Copy an array to one of the same shape, by its leading two dimensions."""
-    for i in range(source.shape[0]):
-        for j in range(source.shape[1]):
-            target[i, j] = source[i, j]
-
-
-@njit(**_INNER)
-def _keep(work):
-    """Remember the state."""
-    _copy(work.dist[_NEAR], work.saved[0])
-    _copy(work.dist[_NEXT], work.saved[1])
-    _copy(work.own, work.saved_own)
-    _copy(work.sums, work.saved_sums)
-    _copy(work.stats, work.saved_stats)
-    for q in range(work.centers.shape[0]):
-        _copy(work.centers[q], work.saved_centers[q])
-
-
-@njit(**_INNER)
-def _restore(work):
-    """Go back to what was remembered."""
-    _copy(work.saved[0], work.dist[_NEAR])
-    _copy(work.saved[1], work.dist[_NEXT])
-    _copy(work.saved_own, work.own)
-    _copy(work.saved_sums, work.sums)
-    _copy(work.saved_stats, work.stats)
-    for q in range(work.centers.shape[0]):
-        _copy(work.saved_centers[q], work.centers[q])
+    """Remember the state, or go back to what was remembered."""
+    for i in range(target.shape[0]):
+        target[i] = source[i]
 
 
 @njit(**_INNER)
@@ -631,7 +564,8 @@ def _settle(work, score, kept, worth, iterations):
 
     Returns what is explained then; given up when it will hardly reach ``kept``.
     """
-    work.stats[_SHIFT, :] = 0
+    for j in range(work.stats.shape[1]):
+        work.stats[_SHIFT, j] = 0
     explained = _explained(work)
     for _ in range(iterations):
         many = _move_some(work, worth)
@@ -644,12 +578,12 @@ def _settle(work, score, kept, worth, iterations):
     return explained
 
 
-@njit(**_INNER)
+@njit(**_ENTRY)
 def _shake(work, score, cost, most, patience, worth, iterations):
     """Random swaps, each followed by a local Lloyd before it is judged (Fraenti 2018)."""
     failed = 0
     _tally(work)
-    _keep(work)
+    _copy(work.state, work.saved)
     kept = _explained(work)
     for _ in range(most):
         if failed >= patience or cost <= 0:
@@ -667,33 +601,35 @@ def _shake(work, score, cost, most, patience, worth, iterations):
             _scan_all(work, score)
             cost = _total(work)
             kept = _explained(work)
-            _keep(work)
+            _copy(work.state, work.saved)
         else:
-            _restore(work)
+            _copy(work.saved, work.state)
     return cost
 
 
 @njit(**_ENTRY)
-def explore(work, score, given, plan):
-    """One search, as the numbers of a ``search.Plan`` say; return the cost.
+def _start(work, score):
+    """From the centers given; return the cost."""
+    _scan_all(work, score)
+    return _total(work)
+
+
+def explore(work: Work, score: Any, given: bool, plan: Plan) -> float:
+    """One search, as planned; return the cost.
 
     ``score`` is :func:`score_tile`: called by its address, it is compiled once, not in each caller.
 
     Centers are seeded unless ``given``, improved by swaps and by Lloyd, then by swaps that are
-    judged after Lloyd.
+    judged after Lloyd. Each of these is compiled for itself: all in one function would be
+    optimised twice.
     """
-    if given:
-        _scan_all(work, score)
-        cost = _total(work)
-    else:
-        cost = _seed(work)
     several = work.sums.shape[0] > 1
-    if several:
-        cost = _swaps(work, score, cost, int(plan[0]), int(plan[1]))
-    for stage in range(2):
-        if stage == 1:
-            if not several or plan[4] == 0:
-                break
-            cost = _shake(work, score, cost, int(plan[4]), int(plan[5]), plan[6], int(plan[7]))
-        cost = _lloyd(work, score, cost, plan[2], int(plan[3]))
+    cost: float = _start(work, score) if given else _seed(work)
+    if several and plan.tries > 0:
+        cost = _swaps(work, score, cost, plan.tries, plan.patience)
+    cost = _lloyd(work, score, cost, plan.tol, plan.iterations)
+    if several and plan.shakes > 0:
+        limits = (plan.shakes, plan.shake_patience, plan.worth, plan.shake_iterations)
+        cost = _shake(work, score, cost, *limits)
+        cost = _lloyd(work, score, cost, plan.tol, plan.iterations)
     return cost
