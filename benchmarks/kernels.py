@@ -198,7 +198,7 @@ def _stream(case: Case, threads: int) -> Step:
     """A pass over blocks in memory."""
     exact, grid = case.centers.astype(np.float64), peers.grid_of(case)
     blocks = from_array(kernel_view(case.X), None, -(-len(case.X) // BLOCKS))
-    passes, dtype = Passes(threads, silent=True), center_dtype(case.X.dtype)
+    passes, dtype = Passes(threads), center_dtype(case.X.dtype)
 
     def step() -> peers.Array:
         partial = passes.run(blocks, LloydStep(exact, grid, measure=False), "lloyd")

@@ -122,7 +122,7 @@ def ways(path: Path, size: Size) -> list[Pass]:
     model = dkmeans.KMeans(size.clusters, memory_limit=size.memory_limit, residency="stream")
     plan = model.plan(path)
     blocks = open_source(path).blocks(plan.block_rows)
-    array, passes = zarr.open_array(path, mode="r"), Passes(THREADS, silent=True)
+    array, passes = zarr.open_array(path, mode="r"), Passes(THREADS)
     step = lloyd_step(array[: size.chunk_rows], size.clusters)
     starts = range(0, size.rows, size.chunk_rows)
 

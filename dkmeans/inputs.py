@@ -38,7 +38,9 @@ class Input:
         if isinstance(X, Source):
             buffered = isinstance(X.rows, Reader)
             blocks = 0 if isinstance(X.rows, Reader) else int(X.rows.numblocks[0])
-            unit = max(X.units, default=0) if X.units is not None else None
+            unit = None if X.units is None else max(X.units, default=0)
+            if unit is not None:
+                unit = max(unit, getattr(X.rows, "unit", 0))  # a chunk may have more than the rows
             row_bytes = X.row_bytes + (0 if self.weights is None else 8)
             return Shape(
                 X.n_rows, unit, blocks, row_bytes, X.n_features, local=self.local, buffered=buffered

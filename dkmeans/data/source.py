@@ -21,7 +21,7 @@ class Source:
 
     Parameters
     ----------
-    kind : "dask", "zarr" or "parquet".
+    kind : "dask", "zarr", "parquet" or "csr".
     where : path, URI or description, for people.
     units : rows of each piece that is read whole (a Zarr chunk or shard, a Parquet row group, a
         dask chunk), or None where only a read can tell.

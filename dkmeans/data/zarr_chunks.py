@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 from dkmeans._typing import AnyArray
@@ -68,6 +69,8 @@ class LocalChunks:
         try:
             with open(self.path(number), "rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
+                if size > self.n_bytes + self.n_bytes // 64 + 2**16:  # no chunk grows so much
+                    return False
                 if self.compression == "none":
                     return size == len(out) and file.readinto(out.data) == size
                 with self.buffers.lend(max(size, self.n_bytes)) as encoded:
@@ -95,14 +98,8 @@ class LocalChunks:
         if not hasattr(os, "posix_fadvise"):
             return
         for number in range(start // self.rows, min(-(-stop // self.rows), self.count)):
-            try:
-                file = os.open(self.path(number), os.O_RDONLY)
-            except OSError:
-                continue
-            try:
-                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_WILLNEED)
-            finally:
-                os.close(file)
+            with suppress(OSError), open(self.path(number), "rb", buffering=0) as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
 
 def _number(raw: bytes) -> int:

@@ -10,10 +10,11 @@ import numpy as np
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.data.source import kernel_view
 from dkmeans.engine.kept import Chunk, keep, no_choice
-from dkmeans.engine.lloyd import DrawSpec, Fit, Room, Run, lloyd
+from dkmeans.engine.lloyd import Fit, Room, Run, lloyd
 from dkmeans.engine.partial import Rows
 from dkmeans.engine.programs import Ask, Program, ask_together
 from dkmeans.engine.search import Found, improve, search
+from dkmeans.engine.seeding import filled
 from dkmeans.engine.settle import Course, Settled, drops_of
 from dkmeans.engine.survey import SampleSpec
 
@@ -46,6 +47,8 @@ def auto(run: Run, spec: SampleSpec, k: int, seed: int) -> Program[Fit]:
     weighted = run.blocks.weights is not None
     points = Points(kernel_view(rows.values), rows.weights if weighted else np.empty(0))
     threads = run.journal.passes.threads
+    if len(rows) < k:  # few of the rows take part
+        return (yield from lloyd(run, filled(run.survey.draw_for(seed), k)))
     found = search(points.X, points.weights, k, seed, threads=threads)
     share = len(rows) / max(1, run.survey.n_positive)
     run.journal.note("init", run.number, 1, inertia=found[0].cost / share)
@@ -68,8 +71,8 @@ def _verified(
     first, spread = _expected(run, candidates[0].centers, points, share)
     many = max(256, len(rows) // 16)
     expected = found[0].cost / share
-    draw = DrawSpec(stream_key(seed, _RESCUE), many + 1, 2 * many / max(expected, 1e-300))
-    plain = run if run.blocks.in_memory else replace(run, room=Room(0))
+    draw = SampleSpec(stream_key(seed, _RESCUE), many + 1, 2 * many / max(expected, 1e-300))
+    plain = replace(run, room=Room(0))  # the others take one iteration
     steps = [run.step(first, spread, draw)]
     steps += [plain.step(plain.begin(f.centers)) for f in candidates[1:]]
     settled: Sequence[Settled] = yield from ask_together("init verify", steps)

@@ -37,11 +37,6 @@ class Grid(NamedTuple):
     rows: Floats  # (levels, d), for weight * (x - origin)
     weights: Floats  # (WEIGHT_LEVELS,)
 
-    @property
-    def step_bits(self) -> int:
-        """Bits of the largest value that the first level of ``rows`` keeps."""
-        return SINGLE_BITS if len(self.rows) == 1 else LEVEL_BITS
-
 
 def grid_for(
     low: Floats, high: Floats, sample: Floats, weights: tuple[float, float], *, short: bool
@@ -104,9 +99,13 @@ def levels_of(bits: Ints, counts: Ints, grid: Grid) -> Ints:
     return np.stack([single >> LEVEL_BITS, single & (2**LEVEL_BITS - 1)], axis=-1)
 
 
-def levels_of_rows(values: Floats, weights: Floats, grid: Grid) -> Ints:
+def levels_of_rows(values: Floats, weights: Floats | None, grid: Grid) -> Ints:
     """What :func:`levels_of` gives for rows (m, d) that are each a sum of their own."""
-    rest = (values - grid.origin) * weights[:, None]
+    rest = values - grid.origin
+    if weights is not None:
+        rest = rest * weights[:, None]
+    elif len(grid.rows) == 1:  # rounded once, as the kernels do
+        rest = values + (grid.rows[0] - grid.origin) - grid.rows[0]
     bits = np.empty((len(values), len(grid.rows), len(grid.origin)))
     for level, magic in enumerate(grid.rows):
         bits[:, level] = rest + magic

@@ -78,6 +78,11 @@ class Kept:
         return sum(len(c.labels) for c in self.chunks)
 
     @property
+    def tells_nothing(self) -> bool:
+        """Whether no row was kept, and some other could change sides at once."""
+        return not self.chunks and not (self.floor > 0).all()
+
+    @property
     def labels(self) -> tuple[Ints, ...]:
         """Labels of all rows, a block at a time, if all were kept."""
         return tuple(c.labels for c in self.chunks) if self.choice.most is None else ()

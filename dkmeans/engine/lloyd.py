@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,18 +17,10 @@ from dkmeans.engine.kept import Choice, Chunk, Kept, cuts_for, keep, no_choice
 from dkmeans.engine.partial import Drawn, Partial, bad_value, rows_of
 from dkmeans.engine.programs import Ask, Program
 from dkmeans.engine.settle import Course, Rules, Settled, Stop, settle
-from dkmeans.engine.survey import Survey
+from dkmeans.engine.survey import SampleSpec, Survey
 
 KEPT_SHARE = 0.25  # of all rows, that one run keeps at most
 MAX_RELOCATED = 64  # empty clusters that one iteration can move; any others wait for the next
-
-
-class DrawSpec(NamedTuple):
-    """The ``most`` rows with the smallest keys of a stream; no key of them is above ``limit``."""
-
-    stream: np.uint64
-    most: int
-    limit: float
 
 
 @dataclass(frozen=True)
@@ -49,7 +40,7 @@ class LloydStep:
     want_labels: bool = False
     measure: bool = True
     choice: Choice | None = None
-    draw: DrawSpec | None = None
+    draw: SampleSpec | None = None
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Partial:
         from dkmeans.engine import kernels, sum_kernels
@@ -105,7 +96,7 @@ class LloydStep:
 
         if self.draw is None:
             return None
-        stream, most, limit = self.draw
+        stream, most, limit = self.draw.stream, self.draw.most, self.draw.limit
         keys, rows = np.empty(most), np.empty(most, np.int64)
         size = seeding_kernels.draw_by_cost(
             X, weights, self.centers, labels, offset, stream, limit, keys, rows
@@ -207,7 +198,7 @@ class Run:
         self,
         course: Course,
         spread: Ints | None = None,
-        draw: DrawSpec | None = None,
+        draw: SampleSpec | None = None,
     ) -> RunStep:
         """The next pass; ``spread`` tells how margins were distributed in one before it."""
         choice = self._choice(course, spread)
@@ -221,8 +212,10 @@ class Run:
             return None
         if self.blocks.in_memory:
             return Choice(None, 1.0, np.full(k, np.inf), unit)
+        if course.reason:
+            return None  # the last pass
         cuts = None
-        if spread is not None and course.drops is not None and not course.reason:
+        if spread is not None and course.drops is not None:
             cuts = cuts_for(spread, unit, course.drops, self.kept_rows)
         if cuts is None:
             return no_choice(k, unit)

@@ -110,6 +110,7 @@ def move(X, weights, rows, old, labels, grid, sums, masses, counts):
     """
     origin, magics = grid.origin, grid.rows
     weighted = weights.shape[0] > 0
+    plain = not weighted and magics.shape[0] == 1
     for at in range(rows.shape[0]):
         row = rows[at]
         a, b = old[at], labels[row]
@@ -120,6 +121,8 @@ def move(X, weights, rows, old, labels, grid, sums, masses, counts):
         counts[b] += 1
         for f in range(X.shape[1]):
             rest = (np.float64(X[row, f]) - origin[f]) * weight
+            if plain:  # rounded once, as in ``lloyd``
+                rest = np.float64(X[row, f]) + (magics[0, f] - origin[f]) - magics[0, f]
             for level in range(magics.shape[0]):
                 high = rest + magics[level, f]
                 rest -= high - magics[level, f]

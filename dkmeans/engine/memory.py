@@ -21,6 +21,8 @@ BLOCKS_PER_THREAD = 4  # so that threads end a pass together
 LEAST_ROWS = 2**16  # of a piece of a chunk
 SAMPLE_COPIES = 4  # of the sample while it is searched
 KEPT_COPIES = 3  # of rows kept, while those of many blocks are put together
+PAIR_BYTES = 32  # of a pair of centers, while iterations go on in memory
+LABEL_BYTES = 8  # label and margin of a row of a block at work
 KEPT_BYTES = 12  # label, margin and bound of a row kept
 MARGIN = 0.8  # share of the memory at hand that is taken where no limit is given
 
@@ -51,13 +53,18 @@ class Shape:
 
     def reading_bytes(self, block_bytes: int) -> int:
         """Bytes that it takes to have a block: the block, and copies while it is read."""
+        labels = LABEL_BYTES * block_bytes // max(1, self.row_bytes)
         if self.resident:
-            return 0
-        return block_bytes + self._pieces() if self.buffered else DASK_FACTOR * block_bytes
+            return labels
+        copies = block_bytes + self._pieces() if self.buffered else DASK_FACTOR * block_bytes
+        return labels + copies
 
     def block_for(self, room: int) -> int:
         """Bytes of the largest block for which ``room`` is enough."""
-        return max(0, room - self._pieces() if self.buffered else room // DASK_FACTOR)
+        copies = 1 if self.buffered else DASK_FACTOR
+        room -= self._pieces() if self.buffered else 0
+        each = copies * self.row_bytes + LABEL_BYTES
+        return max(0, room * self.row_bytes // max(1, each))
 
     def _pieces(self) -> int:
         """Encoded and decoded pieces of the rows that are asked of storage at once."""
@@ -207,7 +214,8 @@ def projected(work: Work, threads: int, processes: int, blocks_bytes: int) -> in
     part = 16 * work.n_clusters * work.n_features + 8 * MAX_RELOCATED * work.n_features
     at_work = work.runs * (2 * part + 24 * work.candidates * work.n_features)
     combined = 2 * FAN_IN * work.runs * part
-    return processes * FIXED_BYTES + threads * at_work + combined + blocks_bytes
+    pairs = PAIR_BYTES * work.n_clusters**2 if work.keeps else 0
+    return processes * FIXED_BYTES + threads * at_work + combined + pairs + blocks_bytes
 
 
 def make_plan(shape: Shape, work: Work, residency: str, limit: int) -> Plan:

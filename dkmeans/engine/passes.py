@@ -32,6 +32,7 @@ FAN_IN = 8  # parts combined at once
 TASKS_PER_THREAD = 64  # at least, before small blocks share a task: threads end a pass together
 TASK_BYTES = 64 * 2**20  # of the blocks that share a task, at most
 _NO_WEIGHTS = np.empty(0)
+_CLUSTER = (None, "dask.distributed", "distributed")  # schedulers that a client stands for
 
 
 class _Part(Protocol):
@@ -97,7 +98,6 @@ class _Job:
     step: Any
     offsets: tuple[int, ...] | None
     relay: bool
-    silent: bool = False
     reader: Reader | None = None
     sizes: tuple[int, ...] = ()
     buffers: Buffers = field(default_factory=Buffers)
@@ -131,18 +131,14 @@ class _Job:
         flat = _NO_WEIGHTS if weights is None else weights.reshape(-1)
         self._check(len(view), None if weights is None else len(flat), block)
         part = self.step(view, np.ascontiguousarray(flat, np.float64), offset, block)
-        if not self.silent:
-            progress.block_done(len(view), view.nbytes, relay=self.relay)
+        progress.block_done(len(view), view.nbytes, relay=self.relay)
         return _Outcome(part, len(view), view.nbytes)
 
 
 def current_client() -> Any | None:
     """The ``distributed.Client`` that dask would use now, if any."""
-    if "distributed" not in sys.modules or dask.config.get("scheduler", None) not in (
-        None,
-        "dask.distributed",
-        "distributed",
-    ):
+    configured = dask.config.get("scheduler", None)
+    if "distributed" not in sys.modules or configured not in _CLUSTER:
         return None
     from distributed import default_client
 
@@ -163,14 +159,10 @@ class Passes:
     Parameters
     ----------
     threads : threads of this process; a cluster has its own.
-    silent : whether nobody is told of the progress, as of work on a few rows in memory.
     local : whether to stay in this process, though there is a cluster.
     """
 
-    def __init__(
-        self, threads: int | None = None, *, silent: bool = False, local: bool = False
-    ) -> None:
-        self.silent = silent
+    def __init__(self, threads: int | None = None, *, local: bool = False) -> None:
         self.client = None if local else current_client()
         self.threads = threads or default_threads()
         self.total = Tally()
@@ -193,8 +185,7 @@ class Passes:
 
     def run(self, blocks: Blocks, step: Step[P], name: str) -> P:
         """Take one pass: ``step`` on each block, all parts combined."""
-        if not self.silent:
-            progress.tell("pass_started", name, blocks.count)
+        progress.tell("pass_started", name, blocks.count)
         if blocks.in_memory:
             outcome = self._run_threads(blocks, step)
         else:
@@ -244,10 +235,11 @@ class Passes:
         return tuple(dask.compute(*delayed, scheduler=self._scheduler(), num_workers=self.threads))
 
     def _scheduler(self) -> Any:
-        return dask.config.get("scheduler", None) or "threads"
+        configured = dask.config.get("scheduler", None)
+        return "threads" if configured in _CLUSTER else configured
 
     def _run_threads(self, blocks: Blocks, step: Step[P]) -> _Outcome:
-        job = _Job(step, blocks.offsets, False, self.silent, sizes=blocks.sizes or ())
+        job = _Job(step, blocks.offsets, False, sizes=blocks.sizes or ())
         weights = blocks.weights or (None,) * blocks.count
         work = zip(
             cast(tuple[AnyArray, ...], blocks.X),
@@ -272,12 +264,12 @@ class Passes:
 
     def _run_dask(self, blocks: Blocks, step: Step[P]) -> _Outcome:
         relay = self.client is not None and progress.watched()
-        job = _Job(step, blocks.offsets, relay, self.silent, sizes=blocks.sizes or ())
+        job = _Job(step, blocks.offsets, relay, sizes=blocks.sizes or ())
         if isinstance(blocks.X, Reader):
             together = self._together(blocks)
             job = replace(job, reader=blocks.X, buffers=self._buffers, together=together)
             blocks = replace(blocks, sizes=_sums(job.sizes, together))
-        outcome = _tree(blocks, job)
+        outcome = _tree(blocks, job, on_cluster=self.client is not None)
         if self.client is not None:
             with progress.relaying(self.client):
                 result = outcome.compute(scheduler=self.client)
@@ -352,7 +344,7 @@ def _same(box: AnyArray, axis: Any = None, keepdims: Any = None) -> AnyArray:
     return box
 
 
-def _tree(blocks: Blocks, job: _Job) -> da.Array:
+def _tree(blocks: Blocks, job: _Job, *, on_cluster: bool) -> da.Array:
     """The pass as a dask array of one element, the outcome; on a cluster, it is finished there."""
     arrays = [] if blocks.weights is None else [blocks.weights]
     options: dict[str, Any] = {"job": dask.delayed(job, pure=False, traverse=False)}
@@ -369,7 +361,7 @@ def _tree(blocks: Blocks, job: _Job) -> da.Array:
         boxes,
         chunk=_same,
         combine=_combine,
-        aggregate=_combine if current_client() is None else partial(_finish, step=job.step),
+        aggregate=partial(_finish, step=job.step) if on_cluster else _combine,
         axis=(0, 1),
         keepdims=True,
         concatenate=False,

@@ -157,15 +157,15 @@ def seed_centers(run: Run, seeding: Seeding, seed: int) -> Program[Floats]:
     """Initial centers (k, d) by ``seeding.init``; the survey has drawn rows for this seed."""
     drawn, k = run.survey.draw_for(seed), seeding.n_clusters
     if seeding.init == "random" or k == 1:
-        return _filled(drawn.values[:0], drawn, k)
+        return filled(drawn, k)
     if seeding.init == "k-means++":
         return (yield from _plus_plus(run, drawn, k, seed))
     return (yield from _parallel(run, seeding, seed))
 
 
-def _filled(centers: Floats, drawn: Rows, k: int) -> Floats:
+def filled(drawn: Rows, k: int, centers: Floats | None = None) -> Floats:
     """The centers, made up to k with rows drawn at random; rows are repeated if they must be."""
-    values = np.concatenate([centers, drawn.values])
+    values = drawn.values if centers is None else np.concatenate([centers, drawn.values])
     return values[np.arange(k) % len(values)]
 
 
@@ -198,7 +198,7 @@ def _parallel(run: Run, seeding: Seeding, seed: int) -> Program[Floats]:
 def recluster(candidates: Floats, weights: Floats, drawn: Rows, k: int, seed: int) -> Floats:
     """Cluster the weighted candidates (c, d) in memory (step 8 of Algorithm 2)."""
     if len(candidates) <= k:
-        return _filled(candidates, drawn, k)
+        return filled(drawn, k, candidates)
     return search(candidates, weights, k, seed)[0].centers
 
 
@@ -229,4 +229,4 @@ def _plus_plus(run: Run, drawn: Rows, k: int, seed: int) -> Program[Floats]:
         trials = np.concatenate([rows.values for rows in following])
         if len(trials) == 0:
             break
-    return _filled(centers, drawn, k)
+    return filled(drawn, k, centers)

@@ -127,10 +127,31 @@ class Rules:
 
 def settle(partial: Partial, course: Course, rules: Rules, threads: int) -> Settled:
     """Update the centers, and iterate for as long as the kept rows tell all changes."""
-    kept, taken = partial.kept, list[Taken]()
+    kept, rows = partial.kept, None
     sums = _Sums(partial, rules)
-    rows = None if kept is None else _Rows(kept, course.centers, rules, threads)
-    done, since = False, time.perf_counter()
+    if kept is not None and not kept.tells_nothing:
+        rows = _Rows(kept, course.centers, threads)
+    try:
+        course, taken, done = _steps(sums, rows, course, rules)
+    finally:
+        if rows is not None:
+            rows.close()
+    return Settled(
+        course,
+        taken,
+        done,
+        sums.counts,
+        kept.labels if kept else partial.labels,
+        None if kept is None else kept.spread,
+        None if partial.drawn is None else partial.drawn.rows,
+    )
+
+
+def _steps(
+    sums: _Sums, rows: _Rows | None, course: Course, rules: Rules
+) -> tuple[Course, tuple[Taken, ...], bool]:
+    """The iterations that can be taken, where they lead, and whether the run has ended."""
+    taken, done, since = list[Taken](), False, time.perf_counter()
     while True:
         if not course.reason and not sums.measured and (sums.counts == 0).any():
             course = replace(course, measure=True)
@@ -145,17 +166,7 @@ def settle(partial: Partial, course: Course, rules: Rules, threads: int) -> Sett
             break
         if done or rows is None or not rows.follow(course.centers, sums):
             break
-    if rows is not None:
-        rows.close()
-    return Settled(
-        course,
-        tuple(taken),
-        done,
-        sums.counts,
-        kept.labels if kept else partial.labels,
-        None if kept is None else kept.spread,
-        None if partial.drawn is None else partial.drawn.rows,
-    )
+    return course, tuple(taken), done
 
 
 def _iterate(sums: _Sums, course: Course, rules: Rules) -> tuple[Course, Taken, bool]:
@@ -277,7 +288,7 @@ class _Sums:
         most = 2 * float(np.sqrt(np.square(off).sum())) * math.sqrt(mass) * roots
         likely = 5 * float(off.max()) * math.sqrt(mass / max(1, int(self.counts.sum()))) * roots
         lost = 2.0**-50 * anchor.inertia + likely
-        return lost <= _DIGITS * inertia and most <= _MOST_LOST * inertia
+        return math.isfinite(lost) and lost <= _DIGITS * inertia and most <= _MOST_LOST * inertia
 
 
 def _own(partial: Partial, centers: Floats, rules: Rules) -> Ints:
@@ -305,7 +316,7 @@ class _Rows:
     pass. A row is due when that has reached its bound.
     """
 
-    def __init__(self, kept: Kept, centers: Floats, rules: Rules, threads: int) -> None:
+    def __init__(self, kept: Kept, centers: Floats, threads: int) -> None:
         self._kept = kept.gathered()
         self._at_pass = self._centers = centers
         self._reach = kept.reach.copy()
@@ -389,7 +400,7 @@ def _assign_due(
     many = margin_kernels.settle_rows(
         rows, labels, margins, limits, chunk.labels, bounds, moved, old
     )
-    return moved[:many], old[:many], reach, len(rows)
+    return moved[:many].copy(), old[:many].copy(), reach, len(rows)
 
 
 def _lengths(vectors: Floats) -> Floats:

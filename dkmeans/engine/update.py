@@ -15,7 +15,7 @@ from dkmeans.engine.grid import (
     sums_to_floats,
     weights_to_floats,
 )
-from dkmeans.engine.partial import Partial
+from dkmeans.engine.partial import Partial, Rows
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ def update(
     relocated = _relocated(partial, centers)
     if relocated:
         sums, masses, counts = sums.copy(), masses.copy(), counts.copy()
-        _relocate(partial, grid, centers, relocated, sums, masses, counts)
+        rows = partial.far.take(slice(0, relocated))
+        weights = rows.weights if weighted else None
+        _relocate(rows, weights, grid, centers, sums, masses, counts)
     weight = masses_of(counts, masses, grid, weighted)[:, None]
     total = sums_to_floats(sums, grid)
     filled = weight[:, 0] > 0
@@ -61,17 +63,22 @@ def _relocated(partial: Partial, centers: Floats) -> int:
 
 
 def _relocate(
-    partial: Partial, grid: Grid, centers: Floats, many: int, sums: Ints, masses: Ints, counts: Ints
+    far: Rows,
+    weights: Floats | None,
+    grid: Grid,
+    centers: Floats,
+    sums: Ints,
+    masses: Ints,
+    counts: Ints,
 ) -> None:
     """Move the farthest rows from their clusters to empty ones; writes the last three."""
     from dkmeans.engine import kernels
 
-    far = partial.far.take(slice(0, many))
-    owners = np.empty(many, dtype=np.int32)
+    owners = np.empty(len(far), dtype=np.int32)
     kernels.assign(far.values, kernels.prepare(centers), owners)
-    moved_sums = levels_of_rows(far.values, far.weights, grid)
+    moved_sums = levels_of_rows(far.values, weights, grid)
     moved_mass = levels_of_weights(far.weights, grid)
-    for i, j in enumerate(np.flatnonzero(partial.counts == 0)[:many]):
+    for i, j in enumerate(np.flatnonzero(counts == 0)[: len(far)]):
         sums[owners[i]] -= moved_sums[i]
         masses[owners[i]] -= moved_mass[i]
         counts[owners[i]] -= 1
