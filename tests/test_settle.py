@@ -155,6 +155,14 @@ def test_clusters_far_apart_cost_the_inertia_no_digits(apart, tol):
         assert found.inertia == pytest.approx(expected, rel=1e-11)
 
 
+def test_an_inertia_that_is_all_rounding_is_measured():
+    """Each row a cluster: the centers are off by a digit, and so is nearly all of the inertia."""
+    X = np.random.default_rng(0).normal(size=(12, 1))
+    found = ran(Case(X, None, (12,), X), 12, streamed=False).fit
+    expected = naive.inertia(X, np.ones(12), found.centers, found.labels)
+    assert found.inertia == expected
+
+
 def test_inertia_that_lost_its_digits_is_measured_by_a_pass_more():
     X = blobs(1, k=2) + 1e7 * (np.arange(300) % 2)[:, None]
     case = Case(X, None, (300,), X[[0, 2, 4, 1, 3]])

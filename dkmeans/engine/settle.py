@@ -278,14 +278,16 @@ class _Sums:
 
         A value off by ``e`` in the sums counts ``2 e (c' - c)``, for its centers then and now. Over
         all values that is at most ``2 |e| sqrt(m)`` times the sum of the roots of both inertias
-        (Cauchy and Schwarz), and like the root of their number less where signs are random.
+        (Cauchy and Schwarz), and like the root of their number less where signs are random. The
+        true inertia may itself be what was rounded, ``m e^2``.
         """
         anchor, grid = course.anchor, self._rules.grid
         assert anchor is not None
         away = np.abs(course.centers - grid.origin).max(axis=0)
         off = grid.rows[-1] / (1.5 * 2.0**53) + 2.0**-52 * away
-        mass, roots = float(anchor.masses.sum()), math.sqrt(inertia) + math.sqrt(anchor.inertia)
-        most = 2 * float(np.sqrt(np.square(off).sum())) * math.sqrt(mass) * roots
+        mass, length = float(anchor.masses.sum()), float(np.sqrt(np.square(off).sum()))
+        roots = math.sqrt(inertia) + math.sqrt(anchor.inertia) + math.sqrt(mass) * length
+        most = 2 * length * math.sqrt(mass) * roots
         likely = 5 * float(off.max()) * math.sqrt(mass / max(1, int(self.counts.sum()))) * roots
         lost = 2.0**-50 * anchor.inertia + likely
         return math.isfinite(lost) and lost <= _DIGITS * inertia and most <= _MOST_LOST * inertia
