@@ -186,3 +186,12 @@ def test_one_cluster_and_as_many_as_rows(k, algorithm):
             np.testing.assert_allclose(model.cluster_centers_[0], X.mean(axis=0), atol=1e-14)
         else:
             assert model.inertia_ < 1e-30
+
+
+def test_few_rows_that_take_part_are_found_though_the_sample_has_none_of_them():
+    X = np.random.default_rng(0).normal(size=(200_000, 2))
+    weights = np.zeros(len(X))
+    weights[[5, 150_000]] = 1.0
+    for seed in range(5):
+        model = KMeans(2, random_state=seed).fit(X, sample_weight=weights)
+        assert model.inertia_ == pytest.approx(0, abs=1e-20)

@@ -277,7 +277,7 @@ def test_the_tree_has_no_wide_task():
     from dkmeans.engine.passes import FAN_IN, _Job, _tree
 
     blocks = from_dask(da.zeros((300, 2), chunks=(1, 2)), None)
-    graph = _tree(blocks, _Job(None, blocks.offsets, False)).__dask_graph__()
+    graph = _tree(blocks, _Job(None, blocks.offsets, False), on_cluster=False).__dask_graph__()
     widest = max(len(needed) for needed in graph.get_all_dependencies().values())
     assert widest <= FAN_IN
 
@@ -288,7 +288,7 @@ def test_centers_are_in_the_graph_once():
 
     blocks = from_dask(da.zeros((300, 2), chunks=(1, 2)), None)
     job = _Job(np.zeros((50, 2)), blocks.offsets, False)
-    graph = dict(_tree(blocks, job).__dask_graph__())
+    graph = dict(_tree(blocks, job, on_cluster=False).__dask_graph__())
     holders = [key for key, task in graph.items() if _holds(task, job)]
     assert len(holders) == 1
 

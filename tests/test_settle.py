@@ -229,7 +229,7 @@ def test_labels_follow_centers_wherever_they_go(seed, share, k):
     partial = passes.run(blocks, step, "lloyd")
     rules = settle.Rules(survey.grid, np.dtype(float), False, STOPS[0])
     sums = settle._Sums(partial, rules)
-    rows = settle._Rows(partial.kept, centers, rules, 1)
+    rows = settle._Rows(partial.kept, centers, 1)
     at_pass = naive.assign(X, centers)
     kept_rows = np.concatenate([c.X for c in rows._kept.chunks]) if partial.kept.n_rows else X[:0]
     held = np.isin(X[:, 0], kept_rows[:, 0])

@@ -4,6 +4,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from distributed import Client
 
 from dkmeans import DataError, KMeans
 
@@ -56,3 +57,13 @@ def test_what_is_not_finite_is_named():
     X = sp.csr_matrix(np.array([[0.0, 1.0], [np.nan, 0.0], [2.0, 0.0]]))
     with pytest.raises(DataError, match=r"Input X contains NaN: nan at row 1, column 0"):
         KMeans(2).fit(X)
+
+
+def test_a_matrix_in_memory_stays_in_this_process_though_there_is_a_cluster(dense):
+    options = {"random_state": 0, "residency": "stream"}
+    alone = KMeans(5, **options).fit(sp.csr_matrix(dense))
+    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None):
+        beside = KMeans(5, **options).fit(sp.csr_matrix(dense))
+        labels = beside.predict(sp.csr_matrix(dense))
+    np.testing.assert_array_equal(alone.cluster_centers_, beside.cluster_centers_)
+    np.testing.assert_array_equal(alone.labels_, labels)

@@ -102,8 +102,11 @@ class Kept:
 
     def gathered(self) -> Kept:
         """The same with the rows in a few chunks, where they came in many small ones."""
-        if self.choice.most is None or not self.chunks:
+        most = self.choice.most
+        if most is None or not self.chunks:
             return self
+        if self.n_rows > most:  # of a single block
+            return _trimmed(self, most).gathered()
         whole = _joined(self.chunks)
         pieces = np.array_split(np.arange(len(whole.labels)), max(1, len(whole.labels) // 2**16))
         return replace(self, chunks=tuple(_view(whole, p[0], p[-1] + 1) for p in pieces if len(p)))
