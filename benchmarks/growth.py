@@ -106,6 +106,7 @@ def _picture(found: Mapping[str, Sequence[Point]]) -> bytes:
     """The times on logarithmic axes, one panel for each axis, as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     canvas = FigureCanvasAgg(figure)
@@ -117,6 +118,7 @@ def _picture(found: Mapping[str, Sequence[Point]]) -> bytes:
         line = ours[-1] * np.array(sizes) / sizes[-1]
         panel.loglog(sizes, line, ":", color="grey", linewidth=1, label="linear")
         panel.set_xlabel(axis)
+        panel.xaxis.set_minor_formatter(NullFormatter())
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("seconds")
     panels[0].legend()

@@ -29,10 +29,7 @@ class Size:
     seeds: tuple[int, ...]
 
 
-FULL = (
-    Size(Made("20 apart", 16, 20, gap=12), 20, 16_000_000, 160_000, (0, 1)),
-    Size(Made("overlapping", 32, 32), 16, 8_000_000, 80_000, (0,)),
-)
+FULL = (Size(Made("20 apart", 16, 20, gap=12), 20, 16_000_000, 160_000, (0,)),)
 QUICK = (Size(Made("20 apart", 16, 20, gap=12), 20, 40_000, 10_000, (0,)),)
 
 
