@@ -26,7 +26,7 @@ class Size:
     repeats: int
 
 
-FULL = Size(1_000_000, 16, 32, 50_000, 5)
+FULL = Size(1_000_000, 16, 32, 50_000, 2)
 QUICK = Size(20_000, 8, 8, 5_000, 2)
 
 

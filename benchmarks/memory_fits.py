@@ -19,7 +19,7 @@ from benchmarks.stores import cost
 ROWS, FEATURES, CLUSTERS = (10_000, 100_000, 1_000_000), (2, 8, 32, 128), (8, 64, 256)
 QUICK_ROWS, QUICK_FEATURES, QUICK_CLUSTERS = (2_000,), (2, 32), (8,)
 MOST_WORK = 600_000_000  # rows x features x clusters
-REPEATS, QUICK_REPEATS = 5, 2
+REPEATS, QUICK_REPEATS = 3, 2
 TINY_ROWS, TINY_REPEATS = 1_000, 30
 TINY = ((2, 3), (2, 8), (16, 8), (64, 32))
 THREADS = 2
