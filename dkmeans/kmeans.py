@@ -472,7 +472,7 @@ class KMeans(
 
 def plan_of(given: Input, work: Work, residency: str, limit: Any) -> Plan:
     """How this work on this input runs."""
-    plan = make_plan(given.shape, work, residency, memory_limit(limit))
+    plan = make_plan(given.shape, work, residency, memory_limit(limit, local=given.local))
     sizes = given.X.sizes(plan.block_rows) if isinstance(given.X, Source) else None
     return plan if sizes is None else replace(plan, n_blocks=len(sizes))
 

@@ -136,8 +136,11 @@ class Plan:
         return "\n".join(f"{name:>{width}}  {value}" for name, value in lines)
 
 
-def memory_limit(value: int | float | str | None) -> int:
+def memory_limit(value: int | float | str | None, *, local: bool = False) -> int:
     """Bytes that a fit may use: as given, or what the workers or the machine have, less a margin.
+
+    For rows that are in this process (``local``) it is what the machine has: there is little to
+    plan for, and not to load ``distributed`` spares the first fit a third of a second.
 
     Raises
     ------
@@ -154,16 +157,20 @@ def memory_limit(value: int | float | str | None) -> int:
                 f"memory_limit must be a number of bytes or a text such as '1 GiB', got {value!r}"
             )
         return limit
+    import psutil
+
+    available = psutil.virtual_memory().available
+    if local:
+        return int(MARGIN * available)
     client = current_client()
     if client is not None:
         workers = client.scheduler_info(n_workers=-1)["workers"].values()
         known = [w["memory_limit"] for w in workers if w.get("memory_limit")]
         if known and len(known) == len(workers):
             return int(MARGIN * sum(known))
-    import psutil
     from distributed.system import MEMORY_LIMIT
 
-    return int(MARGIN * min(psutil.virtual_memory().available, MEMORY_LIMIT))
+    return int(MARGIN * min(available, MEMORY_LIMIT))
 
 
 def _cluster_threads(client: Any) -> int:
