@@ -30,7 +30,7 @@ WORK = 600_000_000  # features x clusters x rows of a step, within the bounds on
 QUICK_WORK = 20_000_000
 ROWS = (20_000, 1_000_000)
 QUICK_ROWS = (2_048, 20_000)
-BLOCKS = 16
+BLOCKS, STREAMED = 16, 2**28  # of a stream in memory: blocks, and bytes of float32
 
 Times = Mapping[str, Sequence[float]]
 
@@ -211,7 +211,7 @@ def _threaded(quick: bool, repeats: int) -> Table:
     """One thread and two."""
     rows = []
     for d, k in OF_THREADS[:2] if quick else OF_THREADS:
-        case = make_case(d, k, _rows(d, k, quick))
+        case = make_case(d, k, _rows(d, k, quick) if quick else STREAMED // (4 * d))
         runs = [_stream(case, 1), _stream(case, 2), peers.sklearn(case, 1), peers.sklearn(case, 2)]
         with threadpool_limits(1):
             for step in runs[1:]:

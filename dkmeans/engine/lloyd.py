@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +45,7 @@ class LloydStep:
     draw: SampleSpec | None = None
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Partial:
-        from dkmeans.engine import kernels, sum_kernels
+        from dkmeans.engine import sum_kernels
 
         k, d = self.centers.shape
         bits = np.zeros((k, len(self.grid.rows), d), np.int64)
@@ -53,11 +55,10 @@ class LloydStep:
         keys, rows = np.empty(most), np.empty(most, np.int64)
         labels = np.empty(len(X) if self._labelled else 0, np.int32)
         margins = np.empty(0 if self.choice is None else len(X), np.float32)
-        scorer = kernels.prepare(self.centers)
         size, bad = sum_kernels.lloyd(
             X,
             weights,
-            scorer,
+            self.scorer,
             self.grid,
             bits,
             masses,
@@ -83,6 +84,13 @@ class LloydStep:
             self._kept(Chunk(X, weights, labels, margins), reach),
             self._drawn(X, weights, offset, labels),
         )
+
+    @cached_property
+    def scorer(self) -> Any:
+        """The centers as the kernels take them, prepared once for all blocks of a process."""
+        from dkmeans.engine import kernels
+
+        return kernels.prepare(self.centers)
 
     @property
     def _labelled(self) -> bool:
