@@ -48,7 +48,7 @@ class Size:
     memory_limit: int = 400 * MIB
 
 
-FULL = Size(8_000_000, 65_536, 11, 10_000)
+FULL = Size(8_000_000, 65_536, 5, 2_000)
 QUICK = Size(40_000, 4_096, 2, 300)
 
 
