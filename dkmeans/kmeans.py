@@ -52,15 +52,15 @@ class KMeans(
     ClusterMixin,  # type: ignore[misc]
     BaseEstimator,  # type: ignore[misc]
 ):
-    """K-means clustering of data of any size, one read of the data an iteration.
+    """K-means clustering of data of any size, at most one read of the data an iteration.
 
     Parameters
     ----------
     n_clusters : int, default=8
         Number of clusters and of centers.
     init : {"auto", "k-means||", "k-means++", "random"}, array or callable, default="auto"
-        How the first centers are chosen. "auto" searches a sample in memory by greedy k-means++,
-        Lloyd's iterations and swaps of centers, and verifies what it finds in the pass that is the
+        How the first centers are chosen. "auto" searches a sample in memory by k-means++, swaps
+        of centers and Lloyd's iterations, and verifies what it finds in the pass that is the
         first iteration as well. "k-means||" takes ``init_rounds + 2`` passes, "k-means++" one pass
         a center, "random" one pass. An array has the shape (n_clusters, n_features). A callable is
         called with ``(X, n_clusters, random_state=...)`` and returns centers.
@@ -113,6 +113,8 @@ class KMeans(
     References
     ----------
     Bahmani, Moseley, Vattani, Kumar, Vassilvitskii 2012, "Scalable k-means++", Algorithm 2.
+    Lattanzi and Sohler 2019, "A Better k-means++ Algorithm via Local Search": the swaps.
+    Hamerly 2010, "Making k-means even faster": the bounds between passes.
     Lloyd 1982, "Least squares quantization in PCM".
 
     Examples
