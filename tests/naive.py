@@ -2,7 +2,7 @@
 
 Distances are sums over the features in order, in float64; the lowest index wins a tie; means are
 correctly rounded sums. Nothing here is clever, and nothing here imports what it checks, except the
-keyed uniform numbers without which draws could not be compared.
+keyed uniform numbers and the form of exact sums, without which nothing could be compared.
 """
 
 import math
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dkmeans.engine.grid import WEIGHT_LEVELS, levels_of
 from dkmeans.engine.sampling import stream_key, uniform
 
 FIRST, ROUND = 1, 2  # streams of random numbers, as the seeding names them
@@ -154,3 +155,23 @@ def margins(X, centers, labels):
     own = lengths[rows, labels].copy()
     lengths[rows, labels] = np.inf
     return lengths.min(axis=1) - own, own
+
+
+def levels_of_rows(values, weights, grid):
+    """What ``levels_of`` gives for rows (m, d) that are each a sum of their own."""
+    rest = (values - grid.origin) * weights[:, None]
+    bits = np.empty((len(values), len(grid.rows), len(grid.origin)))
+    for level, magic in enumerate(grid.rows):
+        bits[:, level] = rest + magic
+        rest = rest - (bits[:, level] - magic)
+    return levels_of(bits.view(np.int64), np.ones(len(values), np.int64), grid)
+
+
+def levels_of_weights(weights, grid):
+    """Weights (m,) as sums (m, levels) of their own."""
+    levels, rest = np.empty((len(weights), WEIGHT_LEVELS), np.int64), weights
+    for level, magic in enumerate(grid.weights):
+        high = rest + magic
+        levels[:, level] = high.view(np.int64) - np.float64(magic).view(np.int64)
+        rest = rest - (high - magic)
+    return levels

@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from naive import levels_of_rows, levels_of_weights
 
 from dkmeans.engine import exact
 from dkmeans.engine.grid import (
     LEVEL_BITS,
     grid_for,
-    levels_of_rows,
-    levels_of_weights,
     sums_to_floats,
     weights_to_floats,
 )

@@ -13,7 +13,7 @@ from strategies import assigned, cases, chunkings, in_memory
 
 from dkmeans.data.source import kernel_view
 from dkmeans.engine import exact, kernels, sampling
-from dkmeans.engine.grid import levels_of_rows, sums_to_floats, weights_to_floats
+from dkmeans.engine.grid import sums_to_floats, weights_to_floats
 from dkmeans.engine.lloyd import LloydStep
 from dkmeans.engine.partial import Partial
 
@@ -230,7 +230,7 @@ def test_labels_and_sums_of_any_number_of_features(k, d):
     part, grid = assigned(in_memory(X, None, (n,)), centers, want_labels=True)
     labels = naive.assign(X, centers)
     np.testing.assert_array_equal(part.labels[0], labels)
-    rows = levels_of_rows(X.astype(np.float64), np.ones(n), grid)
+    rows = naive.levels_of_rows(X.astype(np.float64), np.ones(n), grid)
     sums = np.zeros_like(part.sums)
     np.add.at(sums, labels, rows)
     np.testing.assert_array_equal(sums_to_floats(part.sums, grid), sums_to_floats(sums, grid))

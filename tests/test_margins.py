@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import cases, clumps, in_memory, surveyed, tables
 
-from dkmeans.engine import kept, kernels, margin_kernels
-from dkmeans.engine.grid import levels_of
+from dkmeans.engine import kept, kernels, margin_kernels, sum_kernels
+from dkmeans.engine.grid import Grid, levels_of
 from dkmeans.engine.kept import BINS, Choice, Chunk, Kept, cuts_for, keep
 from dkmeans.engine.lloyd import LloydStep
 
@@ -131,7 +131,7 @@ def test_moved_rows_leave_the_sums_of_the_labels_they_have(case, seed):
     rows = np.flatnonzero(old != new)
     bits = np.zeros((k, len(grid.rows), X.shape[1]), np.int64)
     masses, counts = np.zeros((k, len(grid.weights)), np.int64), np.zeros(k, np.int64)
-    margin_kernels.move(X, weights, rows, old[rows], new, grid, bits, masses, counts)
+    sum_kernels.move(X, weights, rows, old[rows], new, grid, bits, masses, counts)
     np.testing.assert_array_equal(one.counts + counts, two.counts)
     np.testing.assert_array_equal(one.masses + masses, two.masses)
     gained = levels_of(bits, np.zeros(k, np.int64), grid)
@@ -245,3 +245,21 @@ def test_one_cluster_has_no_bounds(X):
     assert (margins > 0).all() or np.ptp(X) > 1e30
     assert np.isfinite(margins).all()
     assert np.isfinite(reach).all()
+
+
+def test_a_row_that_moves_is_rounded_as_the_pass_rounds_it():
+    """Values a little off half a step of the grid, which rounding twice would take for half."""
+    grid = Grid(np.array([1.0]), np.array([[1.5 * 2.0**52 * 2.0**-34]]), np.full(4, 1.5 * 2.0**52))
+    halves = (np.arange(24) + 0.5) * 2.0**-34
+    X = np.nextafter(halves.astype(np.float32), np.float32(1))[:, None]
+    one, two = np.array([[0.0], [9.0]]), np.array([[9.0], [0.0]])
+    steps = [LloydStep(centers, grid, want_labels=True) for centers in (one, two)]
+    first, second = (step(X, np.empty(0), 0, 0) for step in steps)
+    bits, masses = np.zeros((2, 1, 1), np.int64), np.zeros((2, 4), np.int64)
+    counts, rows = np.zeros(2, np.int64), np.arange(24)
+    old, new = first.labels[0], second.labels[0]
+    sum_kernels.move(X, np.empty(0), rows, old, new, grid, bits, masses, counts)
+    gained = levels_of(bits, np.zeros(2, np.int64), grid)
+    whole = [(sums[..., 0] << 28) + sums[..., 1] for sums in (second.sums - first.sums, gained)]
+    np.testing.assert_array_equal(*whole)
+    np.testing.assert_array_equal(first.counts + counts, second.counts)

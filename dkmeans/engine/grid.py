@@ -28,6 +28,7 @@ ROW_LEVELS = 10  # at most; two are enough but for extreme outliers
 WEIGHT_LEVELS = 4
 MAX_ROWS = 2 ** (62 - LEVEL_BITS)  # sums of more rows could overflow
 MAX_BLOCK_ROWS = 2 ** (62 - SINGLE_BITS)
+_MAGIC = 1.5 * 2.0**52  # of the grid whose step is 1
 
 
 class Grid(NamedTuple):
@@ -36,6 +37,17 @@ class Grid(NamedTuple):
     origin: Floats  # (d,), taken from each row before it is added
     rows: Floats  # (levels, d), for weight * (x - origin)
     weights: Floats  # (WEIGHT_LEVELS,)
+
+    @property
+    def step(self) -> Floats:
+        """What the last level of sums of rows counts, (d,)."""
+        step: Floats = self.rows[-1] / _MAGIC
+        return step
+
+    @property
+    def weight_step(self) -> float:
+        """What the last level of sums of weights counts."""
+        return float(self.weights[-1] / _MAGIC)
 
 
 def grid_for(
@@ -99,30 +111,6 @@ def levels_of(bits: Ints, counts: Ints, grid: Grid) -> Ints:
     return np.stack([single >> LEVEL_BITS, single & (2**LEVEL_BITS - 1)], axis=-1)
 
 
-def levels_of_rows(values: Floats, weights: Floats | None, grid: Grid) -> Ints:
-    """What :func:`levels_of` gives for rows (m, d) that are each a sum of their own."""
-    rest = values - grid.origin
-    if weights is not None:
-        rest = rest * weights[:, None]
-    elif len(grid.rows) == 1:  # rounded once, as the kernels do
-        rest = values + (grid.rows[0] - grid.origin) - grid.rows[0]
-    bits = np.empty((len(values), len(grid.rows), len(grid.origin)))
-    for level, magic in enumerate(grid.rows):
-        bits[:, level] = rest + magic
-        rest = rest - (bits[:, level] - magic)
-    return levels_of(bits.view(np.int64), np.ones(len(values), np.int64), grid)
-
-
-def levels_of_weights(weights: Floats, grid: Grid) -> Ints:
-    """Weights (m,) as sums (m, WEIGHT_LEVELS) of their own."""
-    levels, rest = np.empty((len(weights), WEIGHT_LEVELS), np.int64), weights
-    for level, magic in enumerate(grid.weights):
-        high = rest + magic
-        levels[:, level] = high.view(np.int64) - np.float64(magic).view(np.int64)
-        rest = rest - (high - magic)
-    return levels
-
-
 def _to_floats(levels: AnyArray, finest: Any) -> Floats:
     """The float64 nearest to sums (..., levels) whose last level counts multiples of ``finest``."""
     levels, half = levels.copy(), 2 ** (LEVEL_BITS - 1)  # no level cancels a coarser one
@@ -139,9 +127,9 @@ def _to_floats(levels: AnyArray, finest: Any) -> Floats:
 
 def sums_to_floats(sums: Ints, grid: Grid) -> Floats:
     """Sums of rows (k, d), relative to the origin, from their levels (k, d, levels)."""
-    return _to_floats(sums, grid.rows[-1] / (1.5 * 2.0**52))
+    return _to_floats(sums, grid.step)
 
 
 def weights_to_floats(masses: Ints, grid: Grid) -> Floats:
     """Sums of weights (k,), from their levels (k, WEIGHT_LEVELS)."""
-    return _to_floats(masses, grid.weights[-1] / (1.5 * 2.0**52))
+    return _to_floats(masses, grid.weight_step)

@@ -103,45 +103,6 @@ def settle_rows(rows, fresh, margins, total, labels, bounds, moved, previous):
 
 
 @njit(cache=True, nogil=True)
-def move(X, weights, rows, old, labels, grid, sums, masses, counts):
-    """Take ``rows`` of X from their ``old`` clusters and add them to those of ``labels``.
-
-    Adds to ``sums`` (k, levels, d) and ``masses`` (k, levels), int64, and ``counts`` (k,).
-    """
-    origin, magics = grid.origin, grid.rows
-    weighted = weights.shape[0] > 0
-    plain = not weighted and magics.shape[0] == 1
-    for at in range(rows.shape[0]):
-        row = rows[at]
-        a, b = old[at], labels[row]
-        weight = weights[row] if weighted else 1.0
-        if weight <= 0.0:
-            continue
-        counts[a] -= 1
-        counts[b] += 1
-        for f in range(X.shape[1]):
-            rest = (np.float64(X[row, f]) - origin[f]) * weight
-            if plain:  # rounded once, as in ``lloyd``
-                rest = np.float64(X[row, f]) + (magics[0, f] - origin[f]) - magics[0, f]
-            for level in range(magics.shape[0]):
-                high = rest + magics[level, f]
-                rest -= high - magics[level, f]
-                bits = np.float64(high).view(np.int64) - np.float64(magics[level, f]).view(np.int64)
-                sums[a, level, f] -= bits
-                sums[b, level, f] += bits
-        if weighted:
-            rest = weight
-            for level in range(grid.weights.shape[0]):
-                high = rest + grid.weights[level]
-                rest -= high - grid.weights[level]
-                bits = np.float64(high).view(np.int64) - np.float64(grid.weights[level]).view(
-                    np.int64
-                )
-                masses[a, level] -= bits
-                masses[b, level] += bits
-
-
-@njit(cache=True, nogil=True)
 def choose(labels, margins, weights, cuts, unit, rows, floor, spread):
     """Write to ``rows`` the rows whose margin is at most the cut (k,) of their cluster.
 

@@ -244,10 +244,10 @@ class _Sums:
 
     def move(self, chunk: Chunk, rows: Ints, old: Ints) -> None:
         """Move rows of a chunk from their old clusters to those of their labels."""
-        from dkmeans.engine import margin_kernels
+        from dkmeans.engine import sum_kernels
 
         self.measured = False
-        margin_kernels.move(
+        sum_kernels.move(
             chunk.X,
             chunk.weights,
             rows,
@@ -284,7 +284,7 @@ class _Sums:
         anchor, grid = course.anchor, self._rules.grid
         assert anchor is not None
         away = np.abs(course.centers - grid.origin).max(axis=0)
-        off = grid.rows[-1] / (1.5 * 2.0**53) + 2.0**-52 * away
+        off = grid.step / 2 + 2.0**-52 * away
         mass, length = float(anchor.masses.sum()), float(np.sqrt(np.square(off).sum()))
         roots = math.sqrt(inertia) + math.sqrt(anchor.inertia) + math.sqrt(mass) * length
         most = 2 * length * math.sqrt(mass) * roots
@@ -300,9 +300,9 @@ def _own(partial: Partial, centers: Floats, rules: Rules) -> Ints:
     grid, total = rules.grid, exact.zeros()
     doubled_kernels.add_own(
         partial.sums.reshape(centers.size, -1),
-        grid.rows[-1] / (1.5 * 2.0**52),
+        grid.step,
         partial.masses if rules.weighted else partial.masses[:, :0],
-        float(grid.weights[-1] / (1.5 * 2.0**52)),
+        grid.weight_step,
         partial.counts,
         centers,
         grid.origin,

@@ -116,6 +116,12 @@ def _add_tile_levels(X, start, m, labels, weights, grid, sums):
 
 
 @njit(nogil=True, inline="always")
+def _whole(rounded, magic):
+    """The multiple of its grid that a number rounded by ``magic`` holds."""
+    return np.float64(rounded).view(np.int64) - np.float64(magic).view(np.int64)
+
+
+@njit(nogil=True, inline="always")
 def _first_left_out(found, start, m, bad, labels):
     """Copy the labels of a tile if they are wanted; the first row of all that has none, or -1."""
     least = np.int32(0)
@@ -224,6 +230,40 @@ def lloyd(
     if plain:
         _fold_table(table, copies, sums)
     return size, bad
+
+
+@njit(cache=True, nogil=True)
+def move(X, weights, rows, old, labels, grid, sums, masses, counts):
+    """Take ``rows`` of X from their ``old`` clusters and add them to those of ``labels``.
+
+    Adds to ``sums`` (k, levels, d) and ``masses`` (k, levels), int64, and ``counts`` (k,). Each
+    value is rounded as :func:`lloyd` rounds it: once, where there is one grid and no weight.
+    """
+    weighted, magics = weights.shape[0] > 0, grid.rows
+    plain = not weighted and magics.shape[0] == 1
+    for at in range(rows.shape[0]):
+        row, a, b = rows[at], old[at], labels[rows[at]]
+        weight = weights[row] if weighted else 1.0
+        if weight <= 0.0:
+            continue
+        counts[a] -= 1
+        counts[b] += 1
+        for f in range(X.shape[1]):
+            x, magic, origin = np.float64(X[row, f]), magics[0, f], grid.origin[f]
+            rest = x + (magic - origin) - magic if plain else (x - origin) * weight
+            for level in range(magics.shape[0]):
+                high = rest + magics[level, f]
+                rest -= high - magics[level, f]
+                bits = _whole(high, magics[level, f])
+                sums[a, level, f] -= bits
+                sums[b, level, f] += bits
+        rest = weight
+        for level in range(grid.weights.shape[0] if weighted else 0):
+            high = rest + grid.weights[level]
+            rest -= high - grid.weights[level]
+            bits = _whole(high, grid.weights[level])
+            masses[a, level] -= bits
+            masses[b, level] += bits
 
 
 @njit(cache=True, nogil=True)

@@ -10,12 +10,11 @@ import numpy as np
 from dkmeans._typing import Floats, Ints
 from dkmeans.engine.grid import (
     Grid,
-    levels_of_rows,
-    levels_of_weights,
+    levels_of,
     sums_to_floats,
     weights_to_floats,
 )
-from dkmeans.engine.partial import Partial, Rows
+from dkmeans.engine.partial import Partial
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,10 @@ def update(
     scikit-learn's ``_relocate_empty_clusters_dense``; that row leaves its own cluster.
     """
     sums, masses, counts = partial.sums, partial.masses, partial.counts
-    relocated = _relocated(partial, centers)
+    relocated = _relocated(partial)
     if relocated:
-        sums, masses, counts = sums.copy(), masses.copy(), counts.copy()
-        rows = partial.far.take(slice(0, relocated))
-        weights = rows.weights if weighted else None
-        _relocate(rows, weights, grid, centers, sums, masses, counts)
+        gained = _relocate(partial, relocated, grid, centers, weighted)
+        sums, masses, counts = sums + gained[0], masses + gained[1], counts + gained[2]
     weight = masses_of(counts, masses, grid, weighted)[:, None]
     total = sums_to_floats(sums, grid)
     filled = weight[:, 0] > 0
@@ -55,7 +52,7 @@ def update(
     return Update(new, float(np.square(new - centers).sum()))
 
 
-def _relocated(partial: Partial, centers: Floats) -> int:
+def _relocated(partial: Partial) -> int:
     """How many empty clusters can be moved: to rows that are not on their centers already."""
     empty = int((partial.counts == 0).sum())
     away = int((partial.far.keys < 0).sum())
@@ -63,23 +60,18 @@ def _relocated(partial: Partial, centers: Floats) -> int:
 
 
 def _relocate(
-    far: Rows,
-    weights: Floats | None,
-    grid: Grid,
-    centers: Floats,
-    sums: Ints,
-    masses: Ints,
-    counts: Ints,
-) -> None:
-    """Move the farthest rows from their clusters to empty ones; writes the last three."""
-    from dkmeans.engine import kernels
+    partial: Partial, many: int, grid: Grid, centers: Floats, weighted: bool
+) -> tuple[Ints, Ints, Ints]:
+    """By how much sums, masses and counts grow when so many rows move to empty clusters."""
+    from dkmeans.engine import kernels, sum_kernels
 
-    owners = np.empty(len(far), dtype=np.int32)
+    k, d = centers.shape
+    far, empty = partial.far.take(slice(0, many)), np.flatnonzero(partial.counts == 0)[:many]
+    owners = np.empty(many, np.int32)
     kernels.assign(far.values, kernels.prepare(centers), owners)
-    moved_sums = levels_of_rows(far.values, weights, grid)
-    moved_mass = levels_of_weights(far.weights, grid)
-    for i, j in enumerate(np.flatnonzero(counts == 0)[: len(far)]):
-        sums[owners[i]] -= moved_sums[i]
-        masses[owners[i]] -= moved_mass[i]
-        counts[owners[i]] -= 1
-        sums[j], masses[j], counts[j] = moved_sums[i], moved_mass[i], 1
+    bits, masses = np.zeros((k, len(grid.rows), d), np.int64), np.zeros_like(partial.masses)
+    counts = np.zeros(k, np.int64)
+    weights = far.weights if weighted else far.weights[:0]
+    rows, labels = np.arange(many), empty.astype(np.int32)
+    sum_kernels.move(far.values, weights, rows, owners, labels, grid, bits, masses, counts)
+    return levels_of(bits, np.zeros_like(counts), grid), masses, counts
