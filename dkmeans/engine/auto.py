@@ -11,12 +11,11 @@ from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.data.source import kernel_view
 from dkmeans.engine.kept import Chunk, keep, no_choice
 from dkmeans.engine.lloyd import Fit, Room, Run, lloyd
-from dkmeans.engine.partial import Rows
+from dkmeans.engine.partial import Rows, SampleSpec
 from dkmeans.engine.programs import Ask, Program, ask_together
 from dkmeans.engine.search import Found, improve, search
 from dkmeans.engine.seeding import filled
 from dkmeans.engine.settle import Course, Settled, drops_of
-from dkmeans.engine.survey import SampleSpec
 
 _RESCUE = 5  # stream of random numbers
 _CLOSE = 1.01  # candidates whose cost on the sample is within this factor are verified
@@ -25,7 +24,7 @@ _GAIN = 0.01  # of the cost that new centers must promise to be worth a pass
 
 @dataclass(frozen=True)
 class Points:
-    """Rows in memory: (m, d) in the type of the data, with weights (m,), or none."""
+    """Rows in memory: (m, d) in the type of the data, with weights (m,)."""
 
     X: AnyArray
     weights: Floats
@@ -44,8 +43,7 @@ def auto(run: Run, spec: SampleSpec, k: int, seed: int) -> Program[Fit]:
     """Search the sample, verify what was found on all rows, and go on with the best."""
     assert run.survey.searched is not None
     rows = run.survey.searched.rows(spec)
-    weighted = run.blocks.weights is not None
-    points = Points(kernel_view(rows.values), rows.weights if weighted else np.empty(0))
+    points = Points(kernel_view(rows.values), rows.weights)
     threads = run.journal.passes.threads
     if len(rows) < k:  # few of the rows take part
         return (yield from lloyd(run, filled(run.survey.draw_for(seed), k)))
@@ -81,9 +79,9 @@ def _verified(
         return best  # rows that the sample missed, if any, cost next to nothing
     drawn = settled[0].drawn
     assert drawn is not None
-    union = _union(rows, points, drawn, first.centers, share, run.blocks.weights is not None)
+    union = _union(rows, points, drawn, first.centers, share)
     now = best.taken[1].centers if len(best.taken) > 1 else best.course.centers
-    hoped = improve(union.X, union.weights, now, seed, threads=run.journal.passes.threads)
+    hoped = improve(union.X, union.weights, now, seed)
     at_present = float(np.sum(union.cost(now)[0] * union.weights))
     if hoped.cost < (1 - _GAIN) * at_present:
         again: Settled = yield Ask("init verify", run.step(run.begin(hoped.centers)))
@@ -116,9 +114,7 @@ def _expected(
     return replace(course, drops=drops_of(radii / np.sqrt(counts))), (spread / share).astype(int)
 
 
-def _union(
-    rows: Rows, points: Points, drawn: Rows, centers: Floats, share: float, weighted: bool
-) -> Points:
+def _union(rows: Rows, points: Points, drawn: Rows, centers: Floats, share: float) -> Points:
     """The sample and rows drawn by their share of the cost, weighted by how likely each was.
 
     A row is in the first with the probability ``share`` and in the second if its key is below

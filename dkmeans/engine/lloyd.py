@@ -16,10 +16,10 @@ from dkmeans.engine import exact
 from dkmeans.engine.grid import Grid, levels_of
 from dkmeans.engine.journal import Journal
 from dkmeans.engine.kept import Choice, Chunk, Kept, cuts_for, keep, no_choice
-from dkmeans.engine.partial import Drawn, Partial, bad_value, rows_of
+from dkmeans.engine.partial import Partial, SampleSpec, bad_value, draw_by_cost, rows_of
 from dkmeans.engine.programs import Ask, Program
 from dkmeans.engine.settle import Course, Rules, Settled, Stop, settle
-from dkmeans.engine.survey import SampleSpec, Survey
+from dkmeans.engine.survey import Survey
 
 KEPT_SHARE = 0.25  # of all rows, that one run keeps at most
 MAX_RELOCATED = 64  # empty clusters that one iteration can move; any others wait for the next
@@ -82,7 +82,9 @@ class LloydStep:
             self.measure,
             (labels,) if self.want_labels else (),
             self._kept(Chunk(X, weights, labels, margins), reach),
-            self._drawn(X, weights, offset, labels),
+            None
+            if self.draw is None
+            else draw_by_cost(X, weights, offset, self.centers, labels, self.draw),
         )
 
     @cached_property
@@ -98,18 +100,6 @@ class LloydStep:
 
     def _kept(self, chunk: Chunk, reach: Floats) -> Kept | None:
         return None if self.choice is None else keep(chunk, reach, self.choice)
-
-    def _drawn(self, X: AnyArray, weights: Floats, offset: int, labels: Ints) -> Drawn | None:
-        from dkmeans.engine import seeding_kernels
-
-        if self.draw is None:
-            return None
-        stream, most, limit = self.draw.stream, self.draw.most, self.draw.limit
-        keys, rows = np.empty(most), np.empty(most, np.int64)
-        size = seeding_kernels.draw_by_cost(
-            X, weights, self.centers, labels, offset, stream, limit, keys, rows
-        )
-        return Drawn(rows_of(X, weights, offset, keys[:size], rows[:size]), most)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,15 @@ def merge_rows(parts: Sequence[Rows], most: int) -> Rows:
 
 
 @dataclass(frozen=True)
+class SampleSpec:
+    """The ``most`` rows with the smallest keys of a stream; no key of them is above ``limit``."""
+
+    stream: np.uint64
+    most: int
+    limit: float
+
+
+@dataclass(frozen=True)
 class Drawn:
     """The ``most`` rows with the smallest keys."""
 
@@ -76,6 +85,20 @@ class Drawn:
         """Keep the smallest keys."""
         most = parts[0].most
         return Drawn(merge_rows([p.rows for p in parts], most), most)
+
+
+def draw_by_cost(
+    X: AnyArray, weights: Floats, offset: int, centers: Floats, labels: Ints, spec: SampleSpec
+) -> Drawn:
+    """Rows of one block drawn by their share of the cost under their centers."""
+    from dkmeans.engine import seeding_kernels
+
+    most = min(spec.most, len(X))
+    keys, rows = np.empty(most), np.empty(most, np.int64)
+    size = seeding_kernels.draw_by_cost(
+        X, weights, centers, labels, offset, spec.stream, spec.limit, keys, rows
+    )
+    return Drawn(rows_of(X, weights, offset, keys[:size], rows[:size]), spec.most)
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from dkmeans.data.blocks import Blocks
 from dkmeans.engine.auto import auto
 from dkmeans.engine.journal import Journal
 from dkmeans.engine.lloyd import Fit, Room, Run, lloyd
+from dkmeans.engine.partial import SampleSpec
 from dkmeans.engine.passes import Passes
 from dkmeans.engine.programs import Program, run_together
 from dkmeans.engine.seeding import Seeding, seed_centers
 from dkmeans.engine.settle import Stop
 from dkmeans.engine.survey import (
-    SampleSpec,
     Survey,
     SurveyStep,
     check_survey,
@@ -64,8 +64,7 @@ def fit_together(
     survey = _survey(passes, blocks, fits, most)
     for settings in fits:
         check_survey(survey, settings.seeding.n_clusters, settings.nan_policy, settings.names)
-    for settings in fits[:1]:
-        Journal(passes, settings.record).note("survey")
+    Journal(passes, fits[0].record).note("survey")
     blocks = blocks.with_sizes([size for _, size in sorted(survey.sizes.items())])
     room = Room(kept_rows, sum(len(settings.seeds) for settings in fits))
     programs = [

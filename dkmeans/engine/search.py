@@ -195,9 +195,7 @@ def _polish(points: AnyArray, weights: Floats, centers: Floats, plan: Plan, seed
     return _found(points, weights, tiles, raw)
 
 
-def improve(
-    points: AnyArray, weights: Floats, centers: Floats, seed: int, *, threads: int = 1
-) -> Found:
+def improve(points: AnyArray, weights: Floats, centers: Floats, seed: int) -> Found:
     """Local search by swaps and Lloyd from ``centers`` (k, d) on the rows ``points`` (m, d)."""
     plan = plan_for(len(points), len(centers), points.shape[1])
     return _polish(points, weights, centers, plan, seed)

@@ -11,7 +11,7 @@ import numpy as np
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.engine import exact
 from dkmeans.engine.lloyd import Run
-from dkmeans.engine.partial import Rows, merge_rows, rows_of
+from dkmeans.engine.partial import Drawn, Rows, SampleSpec, draw_by_cost, merge_rows, rows_of
 from dkmeans.engine.programs import Ask, Program
 from dkmeans.engine.search import search
 from dkmeans.engine.update import masses_of
@@ -24,15 +24,13 @@ class Draw:
     """Cost under the centers, and the rows whose keys were smallest."""
 
     cost: Ints
-    rows: Rows
-    most: int
+    drawn: Drawn
 
     @staticmethod
     def combine(parts: Sequence[Draw]) -> Draw:
         """Add the costs, keep the smallest keys."""
-        most = parts[0].most
         cost = exact.combine([p.cost for p in parts])
-        return Draw(cost, merge_rows([p.rows for p in parts], most), most)
+        return Draw(cost, Drawn.combine([p.drawn for p in parts]))
 
 
 @dataclass(frozen=True)
@@ -40,18 +38,15 @@ class DrawStep:
     """Cost of a block under ``centers``, and rows drawn by their share of it."""
 
     centers: Floats
-    stream: np.uint64
-    most: int
+    spec: SampleSpec
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Draw:
-        from dkmeans.engine import kernels, seeding_kernels
+        from dkmeans.engine import kernels, sum_kernels
 
-        most = min(self.most, len(X))
-        keys, rows = np.empty(most), np.empty(most, np.int64)
-        scorer = kernels.prepare(self.centers)
-        cost = exact.zeros()
-        size = seeding_kernels.cost_draw(X, weights, offset, scorer, self.stream, cost, keys, rows)
-        return Draw(cost, rows_of(X, weights, offset, keys[:size], rows[:size]), self.most)
+        labels, cost = np.empty(len(X), np.int32), exact.zeros()
+        kernels.assign(X, kernels.prepare(self.centers), labels)
+        sum_kernels.cost(X, weights, self.centers, labels, cost)
+        return Draw(cost, draw_by_cost(X, weights, offset, self.centers, labels, self.spec))
 
 
 @dataclass(frozen=True)
@@ -179,12 +174,15 @@ def _parallel(run: Run, seeding: Seeding, seed: int) -> Program[Floats]:
     candidates = drawn.values[:1]
     for number in range(1, seeding.rounds + 1):
         stream = stream_key(seed, _ROUND, number)
-        draw: Draw = yield Ask(f"init {number}", DrawStep(candidates, stream, most))
+        draw: Draw = yield Ask(
+            f"init {number}", DrawStep(candidates, SampleSpec(stream, most, math.inf))
+        )
         cost = exact.to_float(draw.cost)
         run.journal.note("init", run.number, number, inertia=cost)
         if cost <= 0:
             break
-        fresh = draw.rows.values[draw.rows.keys < wanted / cost]
+        rows = draw.drawn.rows
+        fresh = rows.values[rows.keys < wanted / cost]
         candidates = np.concatenate([candidates, fresh])
     grid = run.survey.grid
     attraction: Attraction = yield Ask("init weights", AttractStep(candidates, grid.weights))

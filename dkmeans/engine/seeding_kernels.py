@@ -67,10 +67,12 @@ def measure(X, centers, labels, sq):
 
 @njit(cache=True, nogil=True)
 def draw_by_cost(X, weights, centers, labels, offset, stream, limit, keys, rows):
-    """Offer the rows of X to a heap of the smallest ``u / (w D^2)`` up to ``limit``.
+    """Offer the rows of X to a heap of the smallest ``u / (w D^2)`` up to ``limit``; its size.
 
-    D is the distance of a row to the center of its label; see :func:`cost_draw`. Returns the size
-    of the heap.
+    D is the distance of a row to the center of its label. A row belongs to a draw in which each
+    enters with probability ``l w D^2 / cost``, independently, exactly if its key is below
+    ``l / cost``. The cost need not be known beforehand, only that at most ``len(keys)`` rows are
+    below.
     """
     step, size = 256, 0
     sq = np.empty(step)
@@ -83,34 +85,6 @@ def draw_by_cost(X, weights, centers, labels, offset, stream, limit, keys, rows)
                 key = uniform(stream, offset + start + i) / part
                 if key <= limit and (size < keys.shape[0] or key <= keys[0]):
                     size = offer(keys, rows, size, key, start + i)
-    return size
-
-
-@njit(cache=True, nogil=True)
-def cost_draw(X, weights, offset, scorer, stream, cost, keys, rows):
-    """Cost of the rows of X under the centers, and a draw of rows by their share of it.
-
-    A row's key is ``u / (w D^2)``: it belongs to a draw in which each row enters with probability
-    ``l w D^2 / cost``, independently, exactly if its key is below ``l / cost``. The cost need not
-    be known beforehand, only that at most ``len(keys)`` rows are below. Adds to the exact sum
-    ``cost`` and returns the size of the heap.
-    """
-    buffers = tile_buffers(scorer, X.shape[1])
-    sq, step = buffers[6], buffers[1].shape[0]
-    weighted = weights.shape[0] > 0
-    size = 0
-    for start in range(0, X.shape[0], step):
-        m = min(step, X.shape[0] - start)
-        labels = assign_tile(X, start, m, scorer, buffers)
-        sq_tile(X, start, m, scorer.exact, labels, sq)
-        for i in range(m):
-            part = sq[i] * weights[start + i] if weighted else sq[i]
-            if part <= 0.0:
-                continue
-            add_exact(cost, part)
-            key = uniform(stream, offset + start + i) / part
-            if size < keys.shape[0] or key <= keys[0]:
-                size = offer(keys, rows, size, key, start + i)
     return size
 
 

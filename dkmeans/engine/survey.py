@@ -12,7 +12,7 @@ import numpy as np
 
 from dkmeans._typing import AnyArray, Floats
 from dkmeans.engine.grid import MAX_BLOCK_ROWS, MAX_ROWS, Grid, grid_for
-from dkmeans.engine.partial import BadValue, Rows, first_bad, merge_rows, rows_of
+from dkmeans.engine.partial import BadValue, Rows, SampleSpec, first_bad, merge_rows, rows_of
 from dkmeans.errors import DataError
 
 SAMPLED = 64  # rows that tell where most of the data are
@@ -33,15 +33,6 @@ def sample_rows(n_rows: int | None, n_features: int, n_clusters: int) -> int:
     if n_rows is None:
         return room
     return min(n_rows, room, max(2**14 + 256 * n_clusters, n_rows // 8))
-
-
-@dataclass(frozen=True)
-class SampleSpec:
-    """The ``most`` rows with the smallest keys of a stream; no key of them is above ``limit``."""
-
-    stream: np.uint64
-    most: int
-    limit: float
 
 
 def sample_spec(seed: int, most: int, n_rows: int | None) -> SampleSpec:
