@@ -29,21 +29,27 @@ class Input:
     @property
     def local(self) -> bool:
         """Whether X is in this process, so that results are to be arrays and not lazy."""
-        return not isinstance(self.X, Source) or self.X.kind == "csr"
+        return not isinstance(self.X, Source) or self.X.local
 
     @property
     def shape(self) -> Shape:
         """What a plan needs to know."""
         X = self.X
         if isinstance(X, Source):
-            buffered = isinstance(X.rows, Reader)
+            reader = X.rows if isinstance(X.rows, Reader) else None
             blocks = 0 if isinstance(X.rows, Reader) else int(X.rows.numblocks[0])
             unit = None if X.units is None else max(X.units, default=0)
-            if unit is not None:
-                unit = max(unit, getattr(X.rows, "unit", 0))  # a chunk may have more than the rows
+            if reader is not None:
+                unit = max(unit or 0, reader.unit)  # a chunk may have more than the rows
             row_bytes = X.row_bytes + (0 if self.weights is None else 8)
             return Shape(
-                X.n_rows, unit, blocks, row_bytes, X.n_features, local=self.local, buffered=buffered
+                X.n_rows,
+                unit,
+                blocks,
+                row_bytes,
+                X.n_features,
+                local=self.local,
+                buffered=reader is not None,
             )
         row_bytes = X.itemsize * X.shape[1]
         return Shape(len(X), 1, 1, row_bytes, X.shape[1], resident=True, local=True)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -17,33 +13,23 @@ from sklearn.base import (
     ClusterMixin,
     TransformerMixin,
 )
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from dkmeans import conversions
 from dkmeans._typing import Floats
 from dkmeans.data.blocks import Blocks
 from dkmeans.data.source import Source, center_dtype, check_table
 from dkmeans.data.sources import is_in_memory, open_source
 from dkmeans.data.sparse_source import is_sparse, open_csr
-from dkmeans.engine import exact, progress
-from dkmeans.engine.lloyd import Fit
-from dkmeans.engine.memory import Plan, Work, make_plan, memory_limit
+from dkmeans.engine import exact
+from dkmeans.engine.memory import Plan, Work
 from dkmeans.engine.passes import Passes, map_lazily
 from dkmeans.engine.predict import CostStep, FillStep, Model
-from dkmeans.engine.restarts import Settings, fit_together
-from dkmeans.engine.seeding import Seeding
-from dkmeans.engine.settle import Stop
-from dkmeans.engine.survey import sample_rows
-from dkmeans.errors import DataError, FormatError
+from dkmeans.errors import DataError
+from dkmeans.fitting import fit_models, plan_of, work_of
 from dkmeans.inputs import Input, check_input
-from dkmeans.record.history import History, Iteration
-from dkmeans.record.model_file import SavedModel, read_model, write_model
-
-logger = logging.getLogger("dkmeans")
-
-_RESTARTS = 10  # n_init="auto" where the initial centers are drawn blindly, as in scikit-learn
+from dkmeans.record.history import History
 
 
 class KMeans(
@@ -202,7 +188,9 @@ class KMeans(
         rows = given.shape.n_rows
         if not predict and rows is not None and rows < self.n_clusters:
             raise DataError(f"n_samples={rows} should be >= n_clusters={self.n_clusters}.")
-        return self._plan(given, once=predict)
+        if predict:
+            return self._plan_once(given)
+        return plan_of(given, work_of(self, given), self.residency, self.memory_limit)
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Find the centers.
@@ -245,7 +233,7 @@ class KMeans(
         """Minus the inertia of X under the centers; one pass."""
         check_is_fitted(self)
         given = check_input(self, X, sample_weight, reset=False)
-        plan = self._plan(given, once=True)
+        plan = self._plan_once(given)
         blocks = given.blocks(plan.block_rows)
         cost = Passes(plan.threads, local=given.local).run(blocks, CostStep(self._model()), "score")
         return -exact.to_float(cost.total)
@@ -255,23 +243,7 @@ class KMeans(
 
         ``labels_`` are not saved, nor is a callable ``init`` or a ``RandomState``.
         """
-        check_is_fitted(self)
-        params = self.get_params(deep=False)
-        arrays = {"cluster_centers": self.cluster_centers_}
-        if not isinstance(self.init, str):
-            if not callable(self.init):
-                arrays["init"] = np.asarray(self.init)
-            params["init"] = None
-        if not isinstance(self.random_state, Integral | None):
-            params["random_state"] = None
-        values = {
-            "params": {n: v.item() if isinstance(v, np.generic) else v for n, v in params.items()},
-            "inertia": self.inertia_,
-            "n_iter": self.n_iter_,
-            "stop_reason": self.stop_reason_,
-            "feature_names": list(getattr(self, "feature_names_in_", ())),
-        }
-        write_model(path, SavedModel(values, arrays, self.history_))
+        conversions.save(self, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -282,48 +254,11 @@ class KMeans(
         FormatError
             If the file is torn or not such a model.
         """
-        saved = read_model(path)
-        try:
-            params, centers = dict(saved.values["params"]), saved.arrays["cluster_centers"]
-            if params["init"] is None:
-                params["init"] = saved.arrays.get("init", "auto")
-            model = cls(**params)
-            model._set(
-                centers,
-                float(saved.values["inertia"]),
-                int(saved.values["n_iter"]),
-                str(saved.values["stop_reason"]),
-                saved.history,
-            )
-            model.n_features_in_ = centers.shape[1]
-            if saved.values["feature_names"]:
-                model.feature_names_in_ = np.array(saved.values["feature_names"], dtype=object)
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise FormatError(f"{os.fspath(path)} is not a dkmeans model: {error!r}") from error
-        return model
+        return conversions.load(cls, path)
 
     def to_sklearn(self) -> Any:
         """A fitted ``sklearn.cluster.KMeans`` with these centers."""
-        from sklearn.cluster import KMeans as SklearnKMeans
-        from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
-
-        check_is_fitted(self)
-        other = SklearnKMeans(
-            self.n_clusters,
-            init=self.cluster_centers_,
-            n_init=1,
-            max_iter=self.max_iter,
-            tol=self.tol,
-        )
-        other.cluster_centers_ = self.cluster_centers_.copy()
-        other.inertia_, other.n_iter_ = self.inertia_, self.n_iter_
-        other.n_features_in_ = self.n_features_in_
-        other._n_features_out = self.n_clusters
-        other._n_threads = _openmp_effective_n_threads()
-        for name in ("feature_names_in_", "labels_"):
-            if isinstance(getattr(self, name, None), np.ndarray):
-                setattr(other, name, getattr(self, name))
-        return other
+        return conversions.to_sklearn(self)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -331,113 +266,6 @@ class KMeans(
         tags.input_tags.allow_nan = self.nan_policy == "omit"
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-    def _seeding(self) -> Seeding:
-        init = self.init if isinstance(self.init, str) else ""
-        return Seeding(init, self.n_clusters, self.oversampling_factor, self.init_rounds)
-
-    def _work(self, given: Input) -> Work:
-        """Sizes of a fit."""
-        seeding, runs = self._seeding(), self._n_init()
-        seeding_passes = 1 + seeding.passes
-        shape, k = given.shape, self.n_clusters
-        sample = sample_rows(shape.n_rows, shape.n_features, k) if seeding.init == "auto" else 0
-        return Work(
-            k,
-            shape.n_features,
-            seeding.candidates,
-            seeding_passes=seeding_passes,
-            max_passes=seeding_passes + self.max_iter + 1 + (seeding.init == "auto"),
-            sample_rows=sample,
-            runs=runs,
-            keeps=self.algorithm != "lloyd",
-        )
-
-    def _plan(self, given: Input, *, once: bool = False) -> Plan:
-        """How a fit runs, or one pass (once) that assigns rows and keeps none."""
-        k, d = self.n_clusters, given.shape.n_features
-        work = Work(k, d, k, seeding_passes=0, max_passes=1) if once else self._work(given)
-        return plan_of(given, work, "stream" if once else self.residency, self.memory_limit)
-
-    def _settings(self, X: Any, history: History, *, want_labels: bool) -> Settings:
-        """What the parameters ask of a fit of X."""
-        return Settings(
-            self._seeding(),
-            Stop(self.max_iter, self.tol),
-            None if isinstance(self.init, str) else self._given_centers(X),
-            self._seeds(),
-            self.nan_policy,
-            getattr(self, "feature_names_in_", None),
-            want_labels,
-            self._recorder(history),
-        )
-
-    def _given_centers(self, X: Any) -> Callable[[int], Any]:
-        """Initial centers for a seed: the array, or what the callable gives."""
-
-        def given(seed: int) -> Any:
-            if not callable(self.init):
-                return self.init
-            return self.init(X, self.n_clusters, random_state=np.random.RandomState(seed))
-
-        return given
-
-    def _warn_of_n_init(self) -> None:
-        if self.n_init not in ("auto", self._n_init()):
-            warnings.warn(
-                "Explicit initial center position passed: performing only one init in"
-                f" {type(self).__name__} instead of n_init={self.n_init}.",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-
-    def _n_init(self) -> int:
-        blind = callable(self.init) or (isinstance(self.init, str) and self.init == "random")
-        if not isinstance(self.init, str) and not blind:
-            return 1
-        if self.n_init != "auto":
-            return int(self.n_init)
-        return _RESTARTS if blind else 1
-
-    def _seeds(self) -> tuple[int, ...]:
-        """A seed for each restart."""
-        random = check_random_state(self.random_state)
-        return tuple(int(random.randint(np.iinfo(np.int32).max)) for _ in range(self._n_init()))
-
-    def _recorder(self, history: History) -> Callable[[Iteration], None]:
-        level = logging.INFO if self.verbose else logging.DEBUG
-
-        def record(iteration: Iteration) -> None:
-            history.append(iteration)
-            progress.tell("iteration_done", iteration)
-            logger.log(
-                level,
-                "%s %d: inertia %.7g, shift %.3g, %.3f s",
-                iteration.phase,
-                iteration.step,
-                iteration.inertia,
-                iteration.shift,
-                iteration.seconds,
-            )
-
-        return record
-
-    def _finish(self, fit: Fit, history: History, blocks: Blocks) -> None:
-        dtype = center_dtype(blocks.dtype)
-        centers = np.ascontiguousarray(fit.centers, dtype=dtype)
-        self._set(centers, fit.inertia, fit.n_iter, fit.stop_reason, history)
-        if fit.labels is not None:
-            self.labels_: Any = fit.labels
-        else:
-            self.labels_ = map_lazily(blocks, self._model(), "labels", np.int32)
-        distinct = int((fit.counts > 0).sum())
-        if distinct < self.n_clusters:
-            warnings.warn(
-                f"Number of distinct clusters ({distinct}) found smaller than n_clusters"
-                f" ({self.n_clusters}). Possibly due to duplicate points in X.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
 
     def _set(
         self, centers: Floats, inertia: float, n_iter: int, stop_reason: str, history: History
@@ -448,6 +276,12 @@ class KMeans(
         self.stop_reason_ = stop_reason
         self.history_ = history
         self._n_features_out = len(centers)
+
+    def _plan_once(self, given: Input) -> Plan:
+        """One pass that assigns rows and keeps none."""
+        k = self.n_clusters
+        work = Work(k, given.shape.n_features, k, seeding_passes=0, max_passes=1)
+        return plan_of(given, work, "stream", self.memory_limit)
 
     def _model(self) -> Model:
         names = getattr(self, "feature_names_in_", None)
@@ -463,47 +297,17 @@ class KMeans(
         given = check_input(self, X, reset=False)
         dtype = dtype or center_dtype(given.X.dtype)
         if isinstance(given.X, Source):
-            blocks = given.blocks(self._plan(given, once=True).block_rows)
-            lazy = map_lazily(blocks, self._model(), what, dtype, columns)
-            return lazy.compute(scheduler="threads") if given.local else lazy
+            blocks = given.blocks(self._plan_once(given).block_rows)
+            return self._map(blocks, what, dtype, columns, local=given.local)
         shape = (len(given.X), columns) if columns else (len(given.X),)
         out = np.empty(shape, dtype)
         Passes().run(given.blocks(None), FillStep(self._model(), what, out), what)
         return out
 
-
-def plan_of(given: Input, work: Work, residency: str, limit: Any) -> Plan:
-    """How this work on this input runs."""
-    plan = make_plan(given.shape, work, residency, memory_limit(limit, local=given.local))
-    sizes = given.X.sizes(plan.block_rows) if isinstance(given.X, Source) else None
-    return plan if sizes is None else replace(plan, n_blocks=len(sizes))
-
-
-def fit_models(models: Sequence[KMeans], X: Any, sample_weight: Any) -> None:
-    """Fit models that differ in ``n_clusters`` alone, on the same passes over X."""
-    for model in models:
-        model._validate_params()
-        model._warn_of_n_init()
-        given = check_input(model, X, sample_weight, reset=True)
-    first = models[0]
-    work = Work.together([model._work(given) for model in models])
-    plan = plan_of(given, work, first.residency, first.memory_limit)
-    passes = Passes(plan.threads, local=given.local)
-    source = given.blocks(plan.block_rows)
-    blocks = passes.load(source) if plan.residency == "memory" else source
-    histories = [History() for _ in models]
-    want_labels = not isinstance(given.X, Source)
-    settings = [
-        model._settings(X, history, want_labels=want_labels)
-        for model, history in zip(models, histories, strict=True)
-    ]
-    fits, blocks = fit_together(passes, blocks, settings, plan.kept_rows)
-    source = source.with_sizes(blocks.sizes or ())
-    for model, history, (fit, best_run) in zip(models, histories, fits, strict=True):
-        history.best_run = best_run
-        model._finish(fit, history, source)
-        if given.local and fit.labels is None:
-            model.labels_ = model.labels_.compute(scheduler="threads")
+    def _map(self, blocks: Blocks, what: str, dtype: Any, columns: int = 0, *, local: bool) -> Any:
+        """What :class:`Model` says of each row, lazy unless the rows are local."""
+        lazy = map_lazily(blocks, self._model(), what, dtype, columns)
+        return lazy.compute(scheduler="threads") if local else lazy
 
 
 def k_means(

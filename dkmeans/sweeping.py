@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from dkmeans.kmeans import KMeans, fit_models
+from dkmeans.fitting import fit_models
+from dkmeans.kmeans import KMeans
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,6 +14,7 @@ from dkmeans.data.blocks import from_dask
 from dkmeans.engine import survey as survey_module
 from dkmeans.engine.passes import Passes
 from dkmeans.engine.survey import SurveyStep, sample_rows, sample_spec, survey_streams
+from dkmeans.fitting import seeds_of
 
 N, D, K = 1500, 3, 6
 
@@ -147,7 +148,7 @@ def test_a_rare_cluster_that_the_sample_missed_is_found(monkeypatch, residency, 
 
 def sampled(X, random_state):
     """Rows of the sample of a fit."""
-    seed = KMeans(5, random_state=random_state)._seeds()[0]
+    seed = seeds_of(KMeans(5, random_state=random_state))[0]
     spec = sample_spec(seed, sample_rows(len(X), 2, 5), len(X))
     assert spec.most == 500
     step = SurveyStep(survey_streams([seed]), 1, spec)

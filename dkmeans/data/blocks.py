@@ -20,12 +20,14 @@ READ_BYTES = 4 * 2**20  # asked of storage at once, unless a chunk has more: bou
 class Reader(ABC):
     """Rows in storage, which can be read a block at a time.
 
-    ``shape`` (n_rows, n_features) and ``dtype`` are what :meth:`read` writes.
+    ``shape`` (n_rows, n_features) and ``dtype`` are what :meth:`read` writes; ``unit`` rows are
+    what storage hands out at least.
     """
 
     ndim = 2
     shape: tuple[int, int]
     dtype: np.dtype[Any]
+    unit: int = 1
 
     @abstractmethod
     def read(self, start: int, stop: int, out: AnyArray) -> None:

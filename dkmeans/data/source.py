@@ -27,6 +27,7 @@ class Source:
         dask chunk), or None where only a read can tell.
     names : names of the columns, where they have any.
     rows : the rows themselves, as a reader or a dask array of one column chunk.
+    local : whether the rows are in this process, so that what is said of each is no lazy array.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Source:
     dtype: np.dtype[Any]
     names: tuple[str, ...] | None
     rows: Reader | da.Array
+    local: bool = False
 
     @property
     def n_rows(self) -> int | None:

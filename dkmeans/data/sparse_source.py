@@ -34,7 +34,9 @@ def open_csr(matrix: Any) -> Source:
     reader = CsrRows(matrix)
     unit = max(1, READ_BYTES // (reader.shape[1] * reader.dtype.itemsize))
     units = cut(reader.shape[0], unit)
-    return Source("csr", "a sparse matrix", units, reader.shape[1], reader.dtype, None, reader)
+    return Source(
+        "csr", "a sparse matrix", units, reader.shape[1], reader.dtype, None, reader, True
+    )
 
 
 def is_sparse(X: Any) -> bool:

@@ -1,0 +1,86 @@
+"""Fitted models in other forms: files, and scikit-learn's own estimator."""
+
+from __future__ import annotations
+
+import os
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from dkmeans.errors import FormatError
+from dkmeans.record.model_file import SavedModel, read_model, write_model
+
+if TYPE_CHECKING:
+    from dkmeans.kmeans import KMeans
+
+M = TypeVar("M", bound="KMeans")
+
+
+def save(model: KMeans, path: str | os.PathLike[str]) -> None:
+    """What :meth:`KMeans.save <dkmeans.KMeans.save>` does."""
+    check_is_fitted(model)
+    params = model.get_params(deep=False)
+    arrays = {"cluster_centers": model.cluster_centers_}
+    if not isinstance(model.init, str):
+        if not callable(model.init):
+            arrays["init"] = np.asarray(model.init)
+        params["init"] = None
+    if not isinstance(model.random_state, Integral | None):
+        params["random_state"] = None
+    values = {
+        "params": {n: v.item() if isinstance(v, np.generic) else v for n, v in params.items()},
+        "inertia": model.inertia_,
+        "n_iter": model.n_iter_,
+        "stop_reason": model.stop_reason_,
+        "feature_names": list(getattr(model, "feature_names_in_", ())),
+    }
+    write_model(path, SavedModel(values, arrays, model.history_))
+
+
+def load(kind: type[M], path: str | os.PathLike[str]) -> M:
+    """What :meth:`KMeans.load <dkmeans.KMeans.load>` does."""
+    saved = read_model(path)
+    try:
+        params, centers = dict(saved.values["params"]), saved.arrays["cluster_centers"]
+        if params["init"] is None:
+            params["init"] = saved.arrays.get("init", "auto")
+        model = kind(**params)
+        model._set(
+            centers,
+            float(saved.values["inertia"]),
+            int(saved.values["n_iter"]),
+            str(saved.values["stop_reason"]),
+            saved.history,
+        )
+        model.n_features_in_ = centers.shape[1]
+        if saved.values["feature_names"]:
+            model.feature_names_in_ = np.array(saved.values["feature_names"], dtype=object)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise FormatError(f"{os.fspath(path)} is not a dkmeans model: {error!r}") from error
+    return model
+
+
+def to_sklearn(model: KMeans) -> Any:
+    """What :meth:`KMeans.to_sklearn <dkmeans.KMeans.to_sklearn>` does."""
+    from sklearn.cluster import KMeans as SklearnKMeans
+    from sklearn.utils._openmp_helpers import _openmp_effective_n_threads
+
+    check_is_fitted(model)
+    other = SklearnKMeans(
+        model.n_clusters,
+        init=model.cluster_centers_,
+        n_init=1,
+        max_iter=model.max_iter,
+        tol=model.tol,
+    )
+    other.cluster_centers_ = model.cluster_centers_.copy()
+    other.inertia_, other.n_iter_ = model.inertia_, model.n_iter_
+    other.n_features_in_ = model.n_features_in_
+    other._n_features_out = model.n_clusters
+    other._n_threads = _openmp_effective_n_threads()
+    for name in ("feature_names_in_", "labels_"):
+        if isinstance(getattr(model, name, None), np.ndarray):
+            setattr(other, name, getattr(model, name))
+    return other

@@ -1,0 +1,171 @@
+"""From the parameters of estimators to fits that share their passes."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from dkmeans.data.source import Source, center_dtype
+from dkmeans.engine import progress
+from dkmeans.engine.lloyd import Fit
+from dkmeans.engine.memory import Plan, Work, make_plan, memory_limit
+from dkmeans.engine.passes import Passes
+from dkmeans.engine.restarts import Settings, fit_together
+from dkmeans.engine.seeding import Seeding
+from dkmeans.engine.settle import Stop
+from dkmeans.engine.survey import sample_rows
+from dkmeans.inputs import Input, check_input
+from dkmeans.record.history import History, Iteration
+
+if TYPE_CHECKING:
+    from dkmeans.kmeans import KMeans
+
+logger = logging.getLogger("dkmeans")
+
+_RESTARTS = 10  # n_init="auto" where the initial centers are drawn blindly, as in scikit-learn
+
+
+def fit_models(models: Sequence[KMeans], X: Any, sample_weight: Any) -> None:
+    """Fit models that differ in ``n_clusters`` alone, on the same passes over X."""
+    for model in models:
+        model._validate_params()
+        _warn_of_n_init(model)
+        given = check_input(model, X, sample_weight, reset=True)
+    first = models[0]
+    work = Work.together([work_of(model, given) for model in models])
+    plan = plan_of(given, work, first.residency, first.memory_limit)
+    passes = Passes(plan.threads, local=given.local)
+    source = given.blocks(plan.block_rows)
+    blocks = passes.load(source) if plan.residency == "memory" else source
+    histories = [History() for _ in models]
+    settings = [
+        _settings(model, X, history, want_labels=not isinstance(given.X, Source))
+        for model, history in zip(models, histories, strict=True)
+    ]
+    fits, blocks = fit_together(passes, blocks, settings, plan.kept_rows)
+    source = source.with_sizes(blocks.sizes or ())
+    for model, history, (fit, best_run) in zip(models, histories, fits, strict=True):
+        history.best_run = best_run
+        centers = np.ascontiguousarray(fit.centers, dtype=center_dtype(source.dtype))
+        model._set(centers, fit.inertia, fit.n_iter, fit.stop_reason, history)
+        if fit.labels is None:
+            model.labels_ = model._map(source, "labels", np.int32, local=given.local)
+        else:
+            model.labels_ = fit.labels
+        _warn_of_few_clusters(fit)
+
+
+def plan_of(given: Input, work: Work, residency: str, limit: Any) -> Plan:
+    """How this work on this input runs."""
+    plan = make_plan(given.shape, work, residency, memory_limit(limit, local=given.local))
+    sizes = given.X.sizes(plan.block_rows) if isinstance(given.X, Source) else None
+    return plan if sizes is None else replace(plan, n_blocks=len(sizes))
+
+
+def work_of(model: KMeans, given: Input) -> Work:
+    """Sizes of a fit."""
+    seeding, shape, k = _seeding(model), given.shape, model.n_clusters
+    searches = seeding.init == "auto"
+    seeding_passes = 1 + seeding.passes
+    return Work(
+        k,
+        shape.n_features,
+        seeding.candidates,
+        seeding_passes=seeding_passes,
+        max_passes=seeding_passes + model.max_iter + 1 + searches,
+        sample_rows=sample_rows(shape.n_rows, shape.n_features, k) if searches else 0,
+        runs=_n_init(model),
+        keeps=model.algorithm != "lloyd",
+    )
+
+
+def seeds_of(model: KMeans) -> tuple[int, ...]:
+    """A seed for each restart."""
+    random = check_random_state(model.random_state)
+    return tuple(int(random.randint(np.iinfo(np.int32).max)) for _ in range(_n_init(model)))
+
+
+def _settings(model: KMeans, X: Any, history: History, *, want_labels: bool) -> Settings:
+    """What the parameters ask of a fit of X."""
+    return Settings(
+        _seeding(model),
+        Stop(model.max_iter, model.tol),
+        None if isinstance(model.init, str) else _given_centers(model, X),
+        seeds_of(model),
+        model.nan_policy,
+        getattr(model, "feature_names_in_", None),
+        want_labels,
+        _recorder(model, history),
+    )
+
+
+def _seeding(model: KMeans) -> Seeding:
+    init = model.init if isinstance(model.init, str) else ""
+    return Seeding(init, model.n_clusters, model.oversampling_factor, model.init_rounds)
+
+
+def _given_centers(model: KMeans, X: Any) -> Callable[[int], Any]:
+    """Initial centers for a seed: the array, or what the callable gives."""
+
+    def given(seed: int) -> Any:
+        if not callable(model.init):
+            return model.init
+        return model.init(X, model.n_clusters, random_state=np.random.RandomState(seed))
+
+    return given
+
+
+def _n_init(model: KMeans) -> int:
+    blind = callable(model.init) or (isinstance(model.init, str) and model.init == "random")
+    if not isinstance(model.init, str) and not blind:
+        return 1
+    if model.n_init != "auto":
+        return int(model.n_init)
+    return _RESTARTS if blind else 1
+
+
+def _recorder(model: KMeans, history: History) -> Callable[[Iteration], None]:
+    level = logging.INFO if model.verbose else logging.DEBUG
+
+    def record(iteration: Iteration) -> None:
+        history.append(iteration)
+        progress.tell("iteration_done", iteration)
+        logger.log(
+            level,
+            "%s %d: inertia %.7g, shift %.3g, %.3f s",
+            iteration.phase,
+            iteration.step,
+            iteration.inertia,
+            iteration.shift,
+            iteration.seconds,
+        )
+
+    return record
+
+
+def _warn_of_n_init(model: KMeans) -> None:
+    if model.n_init not in ("auto", _n_init(model)):
+        warnings.warn(
+            "Explicit initial center position passed: performing only one init in"
+            f" {type(model).__name__} instead of n_init={model.n_init}.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+def _warn_of_few_clusters(fit: Fit) -> None:
+    distinct = int((fit.counts > 0).sum())
+    if distinct < len(fit.centers):
+        warnings.warn(
+            f"Number of distinct clusters ({distinct}) found smaller than n_clusters"
+            f" ({len(fit.centers)}). Possibly due to duplicate points in X.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
