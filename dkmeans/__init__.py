@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dkmeans import preprocessing as preprocessing
     from dkmeans.data.sinks import write_labels
     from dkmeans.data.sources import open_source
     from dkmeans.engine.memory import Plan
@@ -46,6 +47,8 @@ __all__ = [
     "write_labels",
 ]
 
+_MODULES = ("preprocessing",)
+
 _ROOMS = {
     "History": "record.history",
     "Iteration": "record.history",
@@ -60,7 +63,9 @@ _ROOMS = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from the room that has it."""
+    """Load a public name from the room that has it, or a room that is public as a whole."""
+    if name in _MODULES:
+        return import_module(f"dkmeans.{name}")
     if name not in __all__:
         raise AttributeError(f"module 'dkmeans' has no attribute {name!r}")
     return getattr(import_module(f"dkmeans.{_ROOMS.get(name, 'errors')}"), name)
@@ -68,4 +73,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """Public names, loaded or not."""
-    return [*__all__, "__version__"]
+    return [*__all__, *_MODULES, "__version__"]
