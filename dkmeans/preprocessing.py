@@ -81,7 +81,7 @@ class StandardScaler(
     >>> StandardScaler().fit(X).mean_
     array([  2.5, 450. ])
     >>> make_pipeline(StandardScaler(), KMeans(2, random_state=0)).fit_predict(X)
-    array([0, 0, 1, 1], dtype=int32)
+    array([1, 1, 0, 0], dtype=int32)
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
