@@ -16,8 +16,8 @@ from dkmeans._typing import Floats
 from dkmeans.data.source import Source
 from dkmeans.data.sources import is_in_memory, open_source
 from dkmeans.data.sparse_source import is_sparse
+from dkmeans.engine.feature_sums import FEATURE_BYTES, FeatureSums, FeatureSumsStep
 from dkmeans.engine.memory import Work
-from dkmeans.engine.moments import FEATURE_BYTES, Moments, MomentsStep
 from dkmeans.engine.passes import Passes
 from dkmeans.engine.scaling import Scaling
 from dkmeans.errors import DataError
@@ -67,7 +67,7 @@ class StandardScaler(
 
     Notes
     -----
-    NaN is left out of the moments and stays NaN, as in scikit-learn; infinity is refused by
+    NaN is left out of mean and variance and stays NaN, as in scikit-learn; infinity is refused by
     ``fit``. float32 stays float32, all else becomes float64. Each value is computed in float64 and
     rounded once. SciPy's sparse matrices, which would be dense once they are centered, are refused.
 
@@ -94,7 +94,7 @@ class StandardScaler(
     mean_: Floats | Any
     var_: Floats | Any
     scale_: Floats | Any
-    _moments: Moments
+    _sums: FeatureSums
 
     def __init__(
         self,
@@ -124,25 +124,25 @@ class StandardScaler(
         MemoryLimitError
             If the pass does not fit, before any work.
         """
-        if hasattr(self, "_moments"):
-            del self._moments
+        if hasattr(self, "_sums"):
+            del self._sums
         return self.partial_fit(X, sample_weight=sample_weight)
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
         """Take more rows into account; parameters and errors are those of :meth:`fit`."""
         self._validate_params()
         _refuse_sparse(X)
-        first = not hasattr(self, "_moments")
+        first = not hasattr(self, "_sums")
         given = check_input(self, X, sample_weight, reset=first)
         d = given.shape.n_features
         sums_as_centers = -(-FEATURE_BYTES // 16)  # 16 bytes a feature of each center
         work = Work(sums_as_centers, d, sums_as_centers, seeding_passes=0, max_passes=1)
         plan = plan_of(given, work, "stream", self.memory_limit)
         passes = Passes(plan.threads, local=given.local)
-        found = passes.run(given.blocks(plan.block_rows), MomentsStep(), "moments")
-        moments = found if first else Moments.combine([self._moments, found])
-        _check(moments, getattr(self, "feature_names_in_", None))
-        self._moments = moments
+        found = passes.run(given.blocks(plan.block_rows), FeatureSumsStep(), "scale")
+        sums = found if first else FeatureSums.combine([self._sums, found])
+        _check(sums, getattr(self, "feature_names_in_", None))
+        self._sums = sums
         self._set()
         return self
 
@@ -192,14 +192,14 @@ class StandardScaler(
 
     def _set(self) -> None:
         """Set the attributes from the sums."""
-        moments = self._moments
-        seen = moments.weight() if moments.weighted else moments.weight().astype(np.int64)
+        sums = self._sums
+        seen = sums.weight() if sums.weighted else sums.weight().astype(np.int64)
         self.n_samples_seen_ = seen[0] if np.ptp(seen) == 0 else seen
-        mean = moments.mean()
+        mean = sums.mean()
         self.mean_ = mean if self.with_mean or self.with_std else None
         self.var_ = self.scale_ = None
         if self.with_std:
-            self.var_ = moments.variance()
+            self.var_ = sums.variance()
             deviation = np.sqrt(self.var_)
             self.scale_ = np.where(deviation <= _ROUNDING * np.abs(mean), 1.0, deviation)
 
@@ -235,8 +235,8 @@ def _refuse_sparse(X: Any) -> None:
         )
 
 
-def _check(found: Moments, names: Any) -> None:
-    """Raise a DataError if these are not the moments of a table of numbers."""
+def _check(found: FeatureSums, names: Any) -> None:
+    """Raise a DataError if these are not sums of a table of numbers."""
     if found.bad is not None:
         what = "infinity" if np.isinf(found.bad.value) else "a value too large to be squared"
         column = found.bad.column if names is None else repr(names[found.bad.column])

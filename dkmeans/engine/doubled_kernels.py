@@ -21,7 +21,7 @@ def _two_sum(a, b):
 
 
 @njit(nogil=True)
-def two_product(a, b):
+def _two_product(a, b):
     """``a * b``, exactly, as a sum of two."""
     high = a * b
     shifted = _SPLIT * a
@@ -44,7 +44,7 @@ def _add(a, a1, b, b1):
 @njit(nogil=True)
 def _multiply(a, a1, b, b1):
     """Product of two such numbers."""
-    high, low = two_product(a, b)
+    high, low = _two_product(a, b)
     return _two_sum(high, low + (a * b1 + a1 * b))
 
 

@@ -28,9 +28,9 @@ class Scaling:
 
     def in_place(self, X: AnyArray) -> None:
         """Scale rows of float32 or float64, C-contiguous."""
-        from dkmeans.engine import moment_kernels
+        from dkmeans.engine import feature_kernels
 
-        change = moment_kernels.restore if self.inverse else moment_kernels.standardize
+        change = feature_kernels.restore if self.inverse else feature_kernels.standardize
         change(X, self.mean, self.scale)
 
     def rows(self, X: AnyArray, offset: int | None = None) -> Floats:

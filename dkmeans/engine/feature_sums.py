@@ -24,7 +24,7 @@ FEATURE_BYTES = 3 * 8 * exact.LIMBS  # of the sums of one feature
 
 
 @dataclass(frozen=True)
-class Moments:
+class FeatureSums:
     """Sums over some rows, of the values that are not NaN.
 
     Parameters
@@ -41,9 +41,9 @@ class Moments:
     bad: BadValue | None
 
     @staticmethod
-    def combine(parts: Sequence[Moments]) -> Moments:
+    def combine(parts: Sequence[FeatureSums]) -> FeatureSums:
         """Add up."""
-        return Moments(
+        return FeatureSums(
             exact.combine([p.sums for p in parts]),
             sum(p.n_rows for p in parts),
             any(p.weighted for p in parts),
@@ -75,14 +75,14 @@ def _divide(a: int, b: int) -> float:
 
 
 @dataclass(frozen=True)
-class MomentsStep:
-    """Moments of a block."""
+class FeatureSumsStep:
+    """The sums of a block."""
 
-    def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Moments:
-        from dkmeans.engine import moment_kernels
+    def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> FeatureSums:
+        from dkmeans.engine import feature_kernels
 
         check_weights(weights, offset)
         sums = exact.zeros(X.shape[1], 3)
-        row, column = moment_kernels.add_moments(X, weights, sums)
+        row, column = feature_kernels.add_sums(X, weights, sums)
         bad = None if row < 0 else BadValue(row + offset, column, float(X[row, column]))
-        return Moments(exact.carry(sums), len(X), len(weights) > 0, bad)
+        return FeatureSums(exact.carry(sums), len(X), len(weights) > 0, bad)

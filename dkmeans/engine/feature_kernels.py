@@ -1,4 +1,4 @@
-"""Compiled functions that add up the moments of features, and scale rows by them."""
+"""Compiled functions that add up the values of features, and scale rows by them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import njit
 
-from dkmeans.engine.doubled_kernels import two_product
+from dkmeans.engine.doubled_kernels import _two_product
 from dkmeans.engine.sum_kernels import add_exact, add_exact_tile, largest
 
 TILE = 1024  # rows whose squares are formed at once
@@ -21,36 +21,36 @@ def _refused(x, w):
 
 
 @njit(nogil=True)
-def _add_plain(column, m, high, low, moments):
-    """Add m values, none of them NaN, each with the weight 1, to ``moments`` (3, LIMBS)."""
+def _add_plain(column, m, high, low, sums):
+    """Add m values, none of them NaN, each with the weight 1, to ``sums`` (3, LIMBS)."""
     split = False
     for i in range(m):
-        high[i], low[i] = two_product(column[i], column[i])
+        high[i], low[i] = _two_product(column[i], column[i])
         split |= low[i] != 0
     top = largest(high, m)
-    add_exact_tile(moments[1], column, m, 2 * math.sqrt(top))
-    add_exact_tile(moments[2], high, m, top)
+    add_exact_tile(sums[1], column, m, 2 * math.sqrt(top))
+    add_exact_tile(sums[2], high, m, top)
     if split:
-        add_exact_tile(moments[2], low, m, top * 2.0**-52)
+        add_exact_tile(sums[2], low, m, top * 2.0**-52)
 
 
 @njit(nogil=True)
-def _add_weighted(x, w, moments):
-    """Add one value with its weight to ``moments`` (3, LIMBS)."""
-    once, once1 = two_product(w, x)
-    square, square1 = two_product(x, x)
-    high, high1 = two_product(w, square)
-    low, low1 = two_product(w, square1)
-    add_exact(moments[0], w)
-    add_exact(moments[1], once)
-    add_exact(moments[1], once1)
+def _add_weighted(x, w, sums):
+    """Add one value with its weight to ``sums`` (3, LIMBS)."""
+    once, once1 = _two_product(w, x)
+    square, square1 = _two_product(x, x)
+    high, high1 = _two_product(w, square)
+    low, low1 = _two_product(w, square1)
+    add_exact(sums[0], w)
+    add_exact(sums[1], once)
+    add_exact(sums[1], once1)
     for term in (high, high1, low, low1):
-        add_exact(moments[2], term)
+        add_exact(sums[2], term)
 
 
 @njit(cache=True, nogil=True)
-def add_moments(X, weights, moments):
-    """Add ``w``, ``w x`` and ``w x^2`` of each feature to the exact sums ``moments`` (d, 3, LIMBS).
+def add_sums(X, weights, sums):
+    """Add ``w``, ``w x`` and ``w x^2`` of each feature to the exact sums ``sums`` (d, 3, LIMBS).
 
     NaN is left out, as is what has no weight. Weights are (rows,), or (0,) if all are 1.
 
@@ -72,13 +72,13 @@ def add_moments(X, weights, moments):
             for i in range(start, end):
                 x = np.float64(X[i, f])
                 if x == x and weighted:
-                    _add_weighted(x, weights[i], moments[f])
+                    _add_weighted(x, weights[i], sums[f])
                 elif x == x:
                     column[m] = x
                     m += 1
             if m > 0:
-                add_exact(moments[f, 0], np.float64(m))
-                _add_plain(column, m, high, low, moments[f])
+                add_exact(sums[f, 0], np.float64(m))
+                _add_plain(column, m, high, low, sums[f])
     return -1, -1
 
 
