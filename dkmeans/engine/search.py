@@ -49,19 +49,23 @@ class Plan:
 
 
 def plan_for(m: int, k: int, d: int) -> Plan:
-    """How much to try with m rows of d features and k centers: less where a try costs much."""
+    """How much to try with m rows of d features and k centers: less where a try costs much.
+
+    Few centers have few places to go to; of some twenty, a swap at random seldom helps, and only a
+    good many of them together.
+    """
     work = float(m) * k * d
-    shakes = min(2 * k, 24 + k // 4)
+    shakes = min(max(2 * k, k * k // 4), max(48, 24 + k // 4))
     if work > SMALL and d > NARROW:
         shakes = max(4, shakes * NARROW // d)
     if work > LARGE:
-        return Plan(2 * k, k // 8 + 4, 1e-3, 2, shakes, k + 8)
-    return Plan(2 * k, k // 4 + 4, 1e-4, 50, shakes, k + 8)
+        return Plan(2 * k, k // 8 + 4, 1e-3, 2, shakes, k + 24)
+    return Plan(2 * k, k // 4 + 4, 1e-4, 50, shakes, k + 24)
 
 
 def rows_for(k: int) -> int:
     """Rows that tell where k centers belong; more of them only tell it more precisely."""
-    return 256 * max(8, k)
+    return 256 * max(8, min(k * k // 8, k + 16))
 
 
 def runs_for(m: int, k: int, d: int) -> int:
