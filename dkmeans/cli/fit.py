@@ -27,22 +27,9 @@ dkmeans fit X.zarr -k 64 --memory-limit 1GiB --seed 0 \\
     epilog=options.example(_EXAMPLE),
 )
 @options.input_options
+@options.k_option
 @options.model_options
-@click.option(
-    "--tol",
-    type=click.FloatRange(min=0),
-    default=1e-4,
-    show_default=True,
-    help="Stop when the squared shift is at most this share of the mean variance.",
-)
-@click.option(
-    "--nan-policy",
-    type=click.Choice(["raise", "omit"]),
-    default="raise",
-    show_default=True,
-    help="Stop at NaN or infinity, or leave such rows out with the label -1.",
-)
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of all draws.")
+@options.fit_options
 @options.memory_option
 @click.option("--labels", metavar="PATH", help="Write labels to .zarr or .parquet.")
 @click.option("--model", metavar="PATH", help="Write the model, as .npz.")
