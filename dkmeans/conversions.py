@@ -46,6 +46,9 @@ def load(kind: type[M], path: str | os.PathLike[str]) -> M:
         params, centers = dict(saved.values["params"]), saved.arrays["cluster_centers"]
         if params["init"] is None:
             params["init"] = saved.arrays.get("init", "auto")
+        sample = saved.history.sample
+        if sample is not None and sample.rows.shape[1] != centers.shape[1]:
+            raise ValueError("the sample of rows has another number of features than the centers")
         model = kind(**params)
         model._set(
             centers,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +20,9 @@ from dkmeans.engine.passes import Passes
 from dkmeans.engine.restarts import Settings, fit_together
 from dkmeans.engine.seeding import Seeding
 from dkmeans.engine.settle import Stop
-from dkmeans.engine.survey import sample_rows
+from dkmeans.engine.survey import history_rows, sample_rows
 from dkmeans.inputs import Input, check_input
+from dkmeans.record.facts import Facts, peak_bytes, versions
 from dkmeans.record.history import History, Iteration
 
 if TYPE_CHECKING:
@@ -49,10 +50,12 @@ def fit_models(models: Sequence[KMeans], X: Any, sample_weight: Any) -> None:
         _settings(model, X, history, want_labels=not isinstance(given.X, Source))
         for model, history in zip(models, histories, strict=True)
     ]
-    fits, blocks = fit_together(passes, blocks, settings, plan.kept_rows)
-    source = source.with_sizes(blocks.sizes or ())
-    for model, history, (fit, best_run) in zip(models, histories, fits, strict=True):
-        history.best_run = best_run
+    found = fit_together(passes, blocks, settings, plan.kept_rows)
+    source = source.with_sizes(found.blocks.sizes or ())
+    for model, history, (fit, best_run) in zip(models, histories, found.best, strict=True):
+        history.best_run, history.stop_reason = best_run, fit.stop_reason
+        history.sample = found.sample
+        history.facts = _facts(model, given, plan, found.blocks.n_rows or 0)
         centers = np.ascontiguousarray(fit.centers, dtype=center_dtype(source.dtype))
         model._set(centers, fit.inertia, fit.n_iter, fit.stop_reason, history)
         if fit.labels is None:
@@ -73,6 +76,7 @@ def work_of(model: KMeans, given: Input) -> Work:
     """Sizes of a fit."""
     seeding, shape, k = _seeding(model), given.shape, model.n_clusters
     searches = seeding.init == "auto"
+    searched = sample_rows(shape.n_rows, shape.n_features, k) if searches else 0
     seeding_passes = 1 + seeding.passes
     return Work(
         k,
@@ -80,7 +84,7 @@ def work_of(model: KMeans, given: Input) -> Work:
         seeding.candidates,
         seeding_passes=seeding_passes,
         max_passes=seeding_passes + model.max_iter + 1 + searches,
-        sample_rows=sample_rows(shape.n_rows, shape.n_features, k) if searches else 0,
+        sample_rows=max(searched, history_rows(model.history_rows, shape.n_rows, shape.n_features)),
         runs=_n_init(model),
         keeps=model.algorithm != "lloyd",
     )
@@ -103,7 +107,39 @@ def _settings(model: KMeans, X: Any, history: History, *, want_labels: bool) -> 
         getattr(model, "feature_names_in_", None),
         want_labels,
         _recorder(model, history),
+        model.history_rows,
     )
+
+
+def _facts(model: KMeans, given: Input, plan: Plan, n_rows: int) -> Facts:
+    """What is known of a fit once it has ended."""
+    names = getattr(model, "feature_names_in_", None)
+    return Facts(
+        given.where,
+        n_rows,
+        plan.n_features,
+        str(given.X.dtype),
+        None if names is None else tuple(str(name) for name in names),
+        given.weights is not None,
+        {name: _plain(value) for name, value in model.get_params(deep=False).items()},
+        tuple(plan.lines()),
+        {name: _plain(value) for name, value in asdict(plan).items()},
+        peak_bytes(),
+        versions(),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON has it, or a few words."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if callable(value):
+        return f"function {getattr(value, '__name__', type(value).__name__)}"
+    if hasattr(value, "__array__") or isinstance(value, list | tuple):
+        return f"array of shape {np.shape(value)}"
+    return type(value).__name__
 
 
 def _seeding(model: KMeans) -> Seeding:

@@ -76,6 +76,9 @@ class KMeans(
     nan_policy : {"raise", "omit"}, default="raise"
         What NaN and infinity do: end the fit with the row and column, or leave the row out, with
         the label -1.
+    history_rows : int, default=2000
+        Rows, at most, of the sample that ``history_`` keeps for pictures, which has no more than
+        2**21 values. 0 keeps none.
     verbose : int, default=0
         Above 0, iterations are logged to the logger "dkmeans" at level INFO, else at DEBUG.
 
@@ -93,7 +96,7 @@ class KMeans(
     feature_names_in_ : ndarray of str
         Where X has names that are all strings.
     history_ : History
-        Every step of the fit, the seeding included.
+        Every step of the fit, the seeding included, with a sample of rows and what was clustered.
     stop_reason_ : {"converged", "tol", "max_iter"}
 
     References
@@ -130,6 +133,7 @@ class KMeans(
         "memory_limit": [Interval(Real, 0, None, closed="neither"), str, None],
         "residency": [StrOptions({"auto", "memory", "stream"})],
         "nan_policy": [StrOptions({"raise", "omit"})],
+        "history_rows": [Interval(Integral, 0, None, closed="left")],
         "verbose": ["verbose"],
     }
 
@@ -148,6 +152,7 @@ class KMeans(
         memory_limit: int | str | None = None,
         residency: str = "auto",
         nan_policy: str = "raise",
+        history_rows: int = 2000,
         verbose: int = 0,
     ) -> None:
         self.n_clusters = n_clusters
@@ -162,6 +167,7 @@ class KMeans(
         self.memory_limit = memory_limit
         self.residency = residency
         self.nan_policy = nan_policy
+        self.history_rows = history_rows
         self.verbose = verbose
 
     def plan(self, X: Any, sample_weight: Any = None, *, predict: bool = False) -> Plan:
