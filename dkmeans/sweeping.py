@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -13,28 +13,13 @@ from sklearn.utils import check_random_state
 
 from dkmeans.fitting import fit_models
 from dkmeans.kmeans import KMeans
+from dkmeans.scoring import METRICS, Scores, score_models
 
 if TYPE_CHECKING:
     import pandas as pd
 
-METRICS = ("silhouette", "calinski_harabasz", "davies_bouldin")
 _KNEE = "knee"
 _LOW_IS_GOOD = "davies_bouldin"
-
-
-@dataclass(frozen=True)
-class Scores:
-    """How good the clusters of several models are.
-
-    Parameters
-    ----------
-    columns : for each metric by name a value for each model, NaN where it is not defined.
-    passes, bytes_read : what they cost.
-    """
-
-    columns: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    passes: int = 0
-    bytes_read: int = 0
 
 
 @dataclass(frozen=True)
@@ -205,8 +190,8 @@ def sweep(
         seed = check_random_state(seed).randint(np.iinfo(np.int32).max)
     options["random_state"] = int(seed)
     models = {int(n): KMeans(int(n), **options) for n in sorted(set(numbers))}
-    fit_models(list(models.values()), X, sample_weight)
-    return Sweep(models, score_models(list(models.values()), X, wanted))
+    passes, blocks = fit_models(list(models.values()), X, sample_weight)
+    return Sweep(models, score_models(list(models.values()), passes, blocks, wanted))
 
 
 def _check_metrics(metrics: Iterable[str]) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dkmeans.plot.scene import feature_names
+
 if TYPE_CHECKING:
     from dkmeans.kmeans import KMeans
 
@@ -24,14 +26,6 @@ def diagnose(model: KMeans) -> tuple[str, ...]:
     it converged. No data are read.
     """
     return (*_scales(model), *_few_rows(model), *_duplicates(model), *_unfinished(model))
-
-
-def feature_names(model: KMeans) -> list[str]:
-    """Names of the features: those of the data, or "feature 0" and so on."""
-    names = getattr(model, "feature_names_in_", None)
-    if names is None:
-        return [f"feature {i}" for i in range(model.n_features_in_)]
-    return [str(name) for name in names]
 
 
 def cluster_sizes(model: KMeans) -> tuple[int, ...] | None:
