@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from importlib import import_module
 from typing import Any
@@ -54,7 +55,7 @@ class Facts:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> Facts:
-        """The inverse of :meth:`to_dict`.
+        """The inverse of :meth:`to_dict`, once this has been to JSON and back.
 
         Raises
         ------
@@ -62,13 +63,23 @@ class Facts:
             If a value is missing, or not of its type.
         """
         values = {field.name: plain[field.name] for field in fields(cls)}
-        if values["feature_names"] is not None:
-            values["feature_names"] = tuple(values["feature_names"])
-        values["plan_lines"] = tuple((name, value) for name, value in values["plan_lines"])
         for name, kind in _TYPES.items():
             if not isinstance(values[name], kind):
-                raise TypeError(f"{name} is {values[name]!r}")
+                raise TypeError(f"{name} of the facts is {values[name]!r}")
+        if values["feature_names"] is not None:
+            values["feature_names"] = _texts(values["feature_names"])
+        values["plan_lines"] = tuple(_texts(line) for line in values["plan_lines"])
+        if any(len(line) != 2 for line in values["plan_lines"]):
+            raise ValueError("a line of the plan is not a name and a value")
+        _texts(values["versions"].values())
         return cls(**values)
+
+
+def _texts(values: Iterable[Any]) -> tuple[str, ...]:
+    texts = tuple(values)
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"texts of the facts are {texts!r}")
+    return texts
 
 
 _TYPES: dict[str, Any] = {
@@ -76,8 +87,10 @@ _TYPES: dict[str, Any] = {
     "n_rows": int,
     "n_features": int,
     "dtype": str,
+    "feature_names": list | None,
     "weighted": bool,
     "parameters": dict,
+    "plan_lines": list,
     "plan": dict,
     "peak_bytes": int | None,
     "versions": dict,
