@@ -17,6 +17,7 @@ from dkmeans.scoring import METRICS, Scores, score_models
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
 _KNEE = "knee"
 _LOW_IS_GOOD = "davies_bouldin"
@@ -104,10 +105,32 @@ class Sweep:
         at = np.nanargmin(values) if criterion == _LOW_IS_GOOD else np.nanargmax(values)
         return numbers[int(at)]
 
+    def plot(self, *, theme: str = "light", ax: Axes | None = None) -> Axes:
+        """Draw the inertia over the number of clusters, as :func:`dkmeans.plot.elbow` does."""
+        from dkmeans.plot import elbow
+
+        return elbow(self, theme=theme, ax=ax)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write one HTML page on the sweep and the model that it chooses.
+
+        Parameters
+        ----------
+        path : of the file, which is complete in itself, and replaces one that is there.
+
+        Raises
+        ------
+        OutputError
+            If the file cannot be written.
+        """
+        from dkmeans.plot.report import sweep_report
+
+        sweep_report(self, path)
+
     def __str__(self) -> str:
         chosen = {name: self.best_by(name) for name in self.criteria}
         best = ", ".join(f"{k or 'none'} by {name}" for name, k in chosen.items())
-        return f"{self.table}\nbest n_clusters: {best}"
+        return f"{self.table.to_string()}\nbest n_clusters: {best}"
 
 
 def knee(n_clusters: Sequence[int], inertia: Sequence[float]) -> int | None:

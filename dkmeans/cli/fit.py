@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _EXAMPLE = """
 dkmeans fit X.zarr -k 64 --memory-limit 1GiB --seed 0 \\
-  --labels labels.zarr --model model.npz --history history.jsonl
+  --labels labels.zarr --model model.npz --history history.jsonl --report report.html
 """
 
 
@@ -34,6 +34,7 @@ dkmeans fit X.zarr -k 64 --memory-limit 1GiB --seed 0 \\
 @click.option("--labels", metavar="PATH", help="Write labels to .zarr or .parquet.")
 @click.option("--model", metavar="PATH", help="Write the model, as .npz.")
 @click.option("--history", metavar="PATH", help="Write the record of the fit, as JSON Lines.")
+@click.option("--report", metavar="PATH", help="Write a report of the fit, as one HTML page.")
 @options.cluster_options
 @options.overwrite_option
 @options.quiet_option
@@ -43,7 +44,7 @@ def command(**given: Any) -> None:
 
     INPUT is a Zarr array or a Parquet file or folder, by path or URI.
     """
-    outputs = options.check_outputs(given, "model", "history", "labels")
+    outputs = options.check_outputs(given, "model", "history", "report", "labels")
     hidden = given["quiet"] or given["as_json"]
     with options.cluster(given):
         source, model = options.open_input(given), options.make_model(given)
@@ -75,6 +76,10 @@ def fit_and_write(
     if "history" in outputs:
         with replacing(outputs["history"], overwrite) as partial:
             model.history_.to_jsonl(partial)
+    if "report" in outputs:
+        from dkmeans.plot.report import model_report
+
+        model_report(model, outputs["report"], saved=outputs.get("model"))
     if "labels" in outputs:
         with display.tasks("labels"):
             write_labels(

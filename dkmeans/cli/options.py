@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dkmeans import KMeans
     from dkmeans.data.source import Source
 
+_ENDINGS = {"model": ".npz", "report": ".html"}
 _NUMBERS = re.compile(r"(\d+)(?:\.\.(\d+)(?::(\d+))?)?")
 _MOST_NUMBERS = 1000  # of clusters in one sweep
 F = TypeVar("F", bound=Callable[..., Any])
@@ -215,8 +216,9 @@ def check_outputs(given: Given, *names: str) -> dict[str, str]:
         except OutputError as error:
             raise OutputError(f"--{name}: {error}") from error
         target = os.path.realpath(found[name])
-        if name == "model" and not target.endswith(".npz"):
-            raise OutputError(f"--model: {found[name]} must end in .npz")
+        ending = _ENDINGS.get(name, "")
+        if not target.endswith(ending):
+            raise OutputError(f"--{name}: {found[name]} must end in {ending}")
         if os.path.commonpath([target, source]) in (target, source):
             raise OutputError(f"--{name}: {found[name]} and the input {source} overlap")
     if len(set(found.values())) < len(found):

@@ -64,7 +64,9 @@ def command(**given: Any) -> None:
     for k, path in files.items():
         found.models[k].save(path)
     if "report" in outputs:
-        found.report(outputs["report"])
+        from dkmeans.plot.report import sweep_report
+
+        sweep_report(found, outputs["report"], saved=files)
     if given["as_json"]:
         seconds = time.perf_counter() - began
         written = outputs | ({"models": list(files.values())} if files else {})

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dkmeans import __version__
+from dkmeans import __version__, plot
 from dkmeans.data.outputs import replacing
 from dkmeans.plot.diagnosis import cluster_sizes, diagnose
 from dkmeans.plot.player import colors_of, player_data
@@ -158,12 +158,12 @@ def _own(name: str) -> str:
 
 def _model_part(model: KMeans, X: Any, saved: str | None) -> dict[str, Any]:
     """What the pages on models and on sweeps both say of a model."""
-    scene = _scene(model, X)
+    scene = _scene(model)
     player = None if scene is None else player_data(model, scene)
     return {
-        "main_pictures": list(_main_pictures(model, X, scene)),
+        "main_pictures": list(_main_pictures(model, scene)),
         "clusters": _clusters(model),
-        "cluster_pictures": list(_cluster_pictures(model, X)),
+        "cluster_pictures": list(_cluster_pictures(model)),
         "player": player,
         "player_lines": "" if player is None or scene is None else _player_lines(player, scene),
         "convergence_pictures": list(_convergence_pictures(model)),

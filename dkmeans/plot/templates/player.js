@@ -37,11 +37,13 @@
     return polygon.map((p) => p.map((v) => v.toFixed(1)).join(",")).join(" ");
   };
 
-  const color = (label) => (label === null || label === undefined ? "gray" : data.colors[label]);
-  const regions = data.voronoi ? data.colors.map((fill) => make(picture, "polygon", { class: "border", fill })) : [];
+  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  const colors = dark ? data.dark : data.light;
+  const color = (label) => (label === undefined ? "gray" : colors[label]);
+  const regions = data.regions ? colors.map((fill) => make(picture, "polygon", { class: "border", fill })) : [];
   const points = data.points.map(([cx, cy]) => make(picture, "circle", { cx, cy, r: 4.5, "fill-opacity": 0.75 }));
-  const trails = data.colors.map(() => make(picture, "line", { class: "trail" }));
-  const centers = data.colors.map((fill) => make(picture, "path", { class: "center", d: star, fill }));
+  const trails = colors.map(() => make(picture, "line", { class: "trail" }));
+  const centers = colors.map((fill) => make(picture, "path", { class: "center", d: star, fill }));
   make(picture, "text", { x: width - 12, y: height - 12, "text-anchor": "end" }).textContent = data.x_name;
   make(picture, "text", { x: 12, y: 28 }).textContent = data.y_name;
 
