@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dkmeans import metrics
     from dkmeans.data.sinks import write_labels
     from dkmeans.data.sources import open_source
     from dkmeans.engine.memory import Plan
@@ -47,11 +48,13 @@ __all__ = [
     "SourceError",
     "Sweep",
     "k_means",
+    "metrics",
     "open_source",
     "sweep",
     "write_labels",
 ]
 
+_MODULES = {"metrics"}
 _ROOMS = {
     "Facts": "record.facts",
     "Frame": "record.frames",
@@ -72,6 +75,8 @@ def __getattr__(name: str) -> Any:
     """Load a public name from the room that has it."""
     if name not in __all__:
         raise AttributeError(f"module 'dkmeans' has no attribute {name!r}")
+    if name in _MODULES:
+        return import_module(f"dkmeans.{name}")
     return getattr(import_module(f"dkmeans.{_ROOMS.get(name, 'errors')}"), name)
 
 
