@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dkmeans import preprocessing as preprocessing
+    from dkmeans import metrics, preprocessing
     from dkmeans.data.sinks import write_labels
     from dkmeans.data.sources import open_source
     from dkmeans.engine.memory import Plan
@@ -48,13 +48,14 @@ __all__ = [
     "SourceError",
     "Sweep",
     "k_means",
+    "metrics",
     "open_source",
+    "preprocessing",
     "sweep",
     "write_labels",
 ]
 
-_MODULES = ("preprocessing",)
-
+_MODULES = {"metrics", "preprocessing"}
 _ROOMS = {
     "Facts": "record.facts",
     "Frame": "record.frames",
@@ -73,13 +74,13 @@ _ROOMS = {
 
 def __getattr__(name: str) -> Any:
     """Load a public name from the room that has it, or a room that is public as a whole."""
-    if name in _MODULES:
-        return import_module(f"dkmeans.{name}")
     if name not in __all__:
         raise AttributeError(f"module 'dkmeans' has no attribute {name!r}")
+    if name in _MODULES:
+        return import_module(f"dkmeans.{name}")
     return getattr(import_module(f"dkmeans.{_ROOMS.get(name, 'errors')}"), name)
 
 
 def __dir__() -> list[str]:
     """Public names, loaded or not."""
-    return [*__all__, *_MODULES, "__version__"]
+    return [*__all__, "__version__"]

@@ -385,7 +385,7 @@ def test_set_output_and_the_lazy_module():
     assert (list(named.columns), list(named.index)) == (["a", "b"], [7, 8])
     assert isinstance(scaler.set_output(transform="pandas").transform(frame), pd.DataFrame)
     assert dkmeans.preprocessing.StandardScaler is StandardScaler
-    assert "preprocessing" in dir(dkmeans)
+    assert "preprocessing" in dkmeans.__all__
 
 
 def test_the_docstring_example():
