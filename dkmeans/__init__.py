@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dkmeans import metrics
+    from dkmeans.comparing import Comparison, InitComparison, compare, compare_inits
     from dkmeans.data.sinks import write_labels
     from dkmeans.data.sources import open_source
     from dkmeans.engine.memory import Plan
@@ -23,40 +24,53 @@ if TYPE_CHECKING:
         SourceError,
     )
     from dkmeans.kmeans import KMeans, k_means
+    from dkmeans.profiling import Profile, profile
     from dkmeans.record.history import History, Iteration
     from dkmeans.sweeping import Sweep, sweep
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Comparison",
     "DataError",
     "DkmeansError",
     "FormatError",
     "History",
+    "InitComparison",
     "Iteration",
     "KMeans",
     "MemoryLimitError",
     "MissingExtraError",
     "OutputError",
     "Plan",
+    "Profile",
     "SourceError",
     "Sweep",
+    "compare",
+    "compare_inits",
     "k_means",
     "metrics",
     "open_source",
+    "profile",
     "sweep",
     "write_labels",
 ]
 
 _MODULES = {"metrics"}
 _ROOMS = {
+    "Comparison": "comparing",
     "History": "record.history",
+    "InitComparison": "comparing",
     "Iteration": "record.history",
     "KMeans": "kmeans",
     "Plan": "engine.memory",
+    "Profile": "profiling",
     "Sweep": "sweeping",
+    "compare": "comparing",
+    "compare_inits": "comparing",
     "k_means": "kmeans",
     "open_source": "data.sources",
+    "profile": "profiling",
     "sweep": "sweeping",
     "write_labels": "data.sinks",
 }
