@@ -24,7 +24,7 @@ def main() -> None:
     """Fit, compare, draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clusters", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("every-iteration"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -36,13 +36,13 @@ def main() -> None:
     ari = adjusted_rand_score(iris.target, model.labels_)
     print(f"inertia {model.inertia_:.4f}, adjusted Rand index {ari:.4f}")
 
-    starts = compare_inits(X, args.clusters, inits=("random", "k-means++"), n_seeds=5)
-    print(starts.table)
+    starts = compare_inits(X, args.clusters, n_runs=5, random_state=args.seed)
+    print(starts)
     theirs = SklearnKMeans(args.clusters, n_init=10, random_state=args.seed).fit(X)
     print(compare(model, theirs, X))
 
     plot.iterations(model, theme="dark").savefig(args.out / "iterations.png")
-    plot.animate(model, args.out / "iris.gif", theme="dark", fps=1.5)
+    plot.animate(model, args.out / "iris.gif", panel=None, theme="dark", fps=1.5)
     plot.init_comparison(starts).savefig(args.out / "starts.png")
     for name in ("iterations.png", "iris.gif", "starts.png"):
         print(f"wrote {args.out / name}")

@@ -19,7 +19,10 @@ from sklearn.datasets import make_blobs, make_moons
 
 from dkmeans import KMeans, plot
 from dkmeans.metrics import adjusted_rand_score
+from dkmeans.plot.diagnosis import diagnose
 from dkmeans.preprocessing import StandardScaler
+
+COLORS = np.array(["#0072b2", "#e69f00", "#009e73"])
 
 
 def failures(times: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -51,21 +54,22 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
 
-    figure = Figure(figsize=(16, 8), layout="constrained")
-    axes = figure.subplots(2, 4)
+    figure = Figure(figsize=(15, 7.5), layout="constrained")
+    columns = figure.subplots(2, 4).T
     for (name, (X, truth)), (above, below) in zip(
-        failures(args.times).items(), axes.T, strict=True
+        failures(args.times).items(), columns, strict=True
     ):
-        k = len(np.unique(truth))
-        model = KMeans(k, n_init=10, random_state=args.seed).fit(X)
+        model = KMeans(truth.max() + 1, n_init=10, random_state=args.seed).fit(X)
         ari = adjusted_rand_score(truth, model.labels_)
         print(f"{name}: adjusted Rand index {ari:.4f}")
-        means = np.array([X[truth == j].mean(axis=0) for j in range(k)])
+        for sentence in diagnose(model):
+            print(f"  {sentence}")
+        plot.clusters(model, ax=below).get_legend().remove()
+        below.set_title(f"k-means: ARI {ari:.4f}", loc="left")
         shown = model.history_.sample.index
-        above.scatter(*X[shown].T, c=truth[shown], s=8, cmap="viridis")
-        above.plot(*means.T, "k*", markersize=12)
-        above.set_title(f"{name}: the truth")
-        plot.clusters(model, ax=below).set_title(f"k-means, ARI {ari:.4f}")
+        above.scatter(*X[shown].T, color=COLORS[truth[shown]], s=20)
+        above.set(xlim=below.get_xlim(), ylim=below.get_ylim())
+        above.set_title(f"{name}: the truth", loc="left")
     figure.savefig(args.out / "failure-modes.png")
     print(f"wrote {args.out / 'failure-modes.png'}")
 

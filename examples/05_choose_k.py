@@ -39,8 +39,8 @@ def main() -> None:
     print(f"{several.passes} passes over the data for all of them")
 
     best = several.models[several.best_k]
-    starts = compare_inits(X, several.best_k, n_seeds=20)
-    print(starts.table)
+    starts = compare_inits(X, several.best_k, n_runs=20, random_state=args.seed)
+    print(starts)
 
     pictures = {
         "elbow": several.plot().figure,

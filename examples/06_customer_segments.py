@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from dask.utils import format_bytes, parse_bytes
 from sklearn.pipeline import make_pipeline
 
-from dkmeans import KMeans, metrics, open_source, plot, profile, sweep, write_labels
+from dkmeans import open_source, plot, profile, sweep, write_labels
+from dkmeans.metrics import adjusted_rand_score
 from dkmeans.preprocessing import StandardScaler
 
 FEATURES = ["recency_days", "orders", "spent_eur", "known_days"]
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--memory-limit", default="1GiB")
     parser.add_argument("--times", type=float, help="size of the features over the limit")
+    parser.add_argument("--most", type=int, default=8, help="segments to try, at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("segments"))
     args = parser.parse_args()
@@ -64,18 +66,18 @@ def main() -> None:
     print(f"wrote {args.rows:,} customers to {args.out / 'customers'}, {size} of features")
     X = open_source(args.out / "customers", columns=FEATURES)
 
-    options = {"random_state": args.seed, "memory_limit": args.memory_limit}
-    scaler = StandardScaler(memory_limit=args.memory_limit).fit(X)
-    several = sweep(scaler.transform(X), range(2, 9), **options)
+    limit = {"memory_limit": args.memory_limit}
+    scaler = StandardScaler(**limit).fit(X)
+    several = sweep(scaler.transform(X), range(2, args.most + 1), random_state=args.seed, **limit)
     print(several)
-    pipeline = make_pipeline(scaler, KMeans(several.best_k, **options)).fit(X)
-    model = pipeline[-1]
-    described = profile(pipeline, X)
-    print(f"{several.best_k} segments, {model.history_.passes} passes")
+    model = several.models[several.best_k]
+    described = profile(make_pipeline(scaler, model), X)
+    print(f"{several.best_k} segments, {several.passes} passes for all that were tried")
     print(described)
-    print(f"adjusted Rand index {metrics.adjusted_rand_score(kinds, model.labels_):.4f}")
+    labels = args.out / "segments.parquet"
+    write_labels(model.labels_, labels, overwrite=True)
+    print(f"wrote {labels}, adjusted Rand index {adjusted_rand_score(kinds, labels):.4f}")
 
-    write_labels(model.labels_, args.out / "segments.parquet", overwrite=True)
     pictures = {
         "projection": plot.projection(model).figure,
         "silhouette": plot.silhouette(model).figure,
