@@ -252,7 +252,7 @@ class History(Sequence[Iteration]):
 
 
 def _html_row(tag: str, cells: Sequence[str]) -> str:
-    style = f'<{tag} style="text-align: right">'
+    style = f'<{tag} style="text-align: right; padding: 0 .6em">'
     return f"<tr>{''.join(f'{style}{escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
 
