@@ -9,13 +9,14 @@ import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.data.source import kernel_view
+from dkmeans.engine.bounds import drops_of
 from dkmeans.engine.kept import Chunk, keep, no_choice
 from dkmeans.engine.lloyd import Fit, Room, Run, lloyd
 from dkmeans.engine.partial import Rows, SampleSpec
 from dkmeans.engine.programs import Ask, Program, ask_together
 from dkmeans.engine.search import Found, improve, search
 from dkmeans.engine.seeding import filled
-from dkmeans.engine.settle import Course, Settled, drops_of
+from dkmeans.engine.settle import Course, Settled
 
 _RESCUE = 5  # stream of random numbers
 _CLOSE = 1.01  # candidates whose cost on the sample is within this factor are verified

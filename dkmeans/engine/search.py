@@ -35,7 +35,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Effort:
     """How much one search tries."""
 
     tries: int  # swaps tried after seeding, and how many may fail in a row
@@ -48,7 +48,7 @@ class Plan:
     shake_iterations: int = 5
 
 
-def plan_for(m: int, k: int, d: int) -> Plan:
+def effort_for(m: int, k: int, d: int) -> Effort:
     """How much to try with m rows of d features and k centers: less where a try costs much.
 
     Few centers have few places to go to; of some twenty, a swap at random seldom helps, and only a
@@ -59,8 +59,8 @@ def plan_for(m: int, k: int, d: int) -> Plan:
     if work > SMALL and d > NARROW:
         shakes = max(4, shakes * NARROW // d)
     if work > LARGE:
-        return Plan(2 * k, k // 8 + 4, 1e-3, 2, shakes, k + 24)
-    return Plan(2 * k, k // 4 + 4, 1e-4, 50, shakes, k + 24)
+        return Effort(2 * k, k // 8 + 4, 1e-3, 2, shakes, k + 24)
+    return Effort(2 * k, k // 4 + 4, 1e-4, 50, shakes, k + 24)
 
 
 def rows_for(k: int) -> int:
@@ -75,7 +75,7 @@ def runs_for(m: int, k: int, d: int) -> int:
 
 @dataclass(frozen=True)
 class Tiles:
-    """Rows moved and scaled into float32 tiles; see ``search_kernels``."""
+    """Rows moved and scaled into float32 tiles; see ``search_state_kernels.py``."""
 
     values: AnyArray
     weights: AnyArray
@@ -85,7 +85,7 @@ class Tiles:
 
 def tiles_of(points: AnyArray, weights: Floats) -> Tiles:
     """Move the rows to their mean, scale them to within 1, and lay them out in tiles."""
-    from dkmeans.engine.search_work import WIDTH
+    from dkmeans.engine.search_workspace import WIDTH
 
     m, d = points.shape
     columns = np.ascontiguousarray(points.T) if d <= NARROW else points.T
@@ -157,8 +157,8 @@ def search(
     few = tiles_of(points[rows], weights[rows] if len(weights) else weights)
     best = _search(few, len(rows), k, seed, threads)[0]
     start = best.centers[:, :d].astype(np.float64) / few.scale + few.shift
-    plan = replace(plan_for(m, k, d), tries=0, shakes=0)
-    return [_polish(points, weights, start, plan, seed)]
+    effort = replace(effort_for(m, k, d), tries=0, shakes=0)
+    return [_polish(points, weights, start, effort, seed)]
 
 
 def _sample(m: int, weights: Floats, most: int, seed: int) -> Ints:
@@ -173,10 +173,10 @@ def _sample(m: int, weights: Floats, most: int, seed: int) -> Ints:
 def _search(tiles: Tiles, m: int, k: int, seed: int, threads: int) -> list[Raw]:
     """Search on rows in tiles, all of them."""
     sizes = (m, k, tiles.shift.shape[0])
-    plan, runs = plan_for(*sizes), runs_for(*sizes)
+    effort, runs = effort_for(*sizes), runs_for(*sizes)
     if runs == 1:
-        return [_explore(tiles, k, None, plan, seed, _SEARCH, 0)]
-    start = replace(plan, tol=1e-3, shakes=0)
+        return [_explore(tiles, k, None, effort, seed, _SEARCH, 0)]
+    start = replace(effort, tol=1e-3, shakes=0)
 
     def run(number: int) -> Raw:
         return _explore(tiles, k, None, start, seed, _SEARCH, number)
@@ -187,37 +187,38 @@ def _search(tiles: Tiles, m: int, k: int, seed: int, threads: int) -> list[Raw]:
     else:
         found = [run(number) for number in range(runs)]
     found.sort(key=lambda raw: raw.cost)
-    found[0] = _explore(tiles, k, found[0].centers, replace(plan, tries=0), seed, _IMPROVE, 0)
+    found[0] = _explore(tiles, k, found[0].centers, replace(effort, tries=0), seed, _IMPROVE, 0)
     return _best(found)
 
 
-def _polish(points: AnyArray, weights: Floats, centers: Floats, plan: Plan, seed: int) -> Found:
+def _polish(points: AnyArray, weights: Floats, centers: Floats, effort: Effort, seed: int) -> Found:
     """Go on from ``centers``, on all rows."""
     tiles = tiles_of(points, weights)
     given = ((centers - tiles.shift) * tiles.scale).astype(np.float32)
-    raw = _explore(tiles, len(centers), given, plan, seed, _IMPROVE, 1)
+    raw = _explore(tiles, len(centers), given, effort, seed, _IMPROVE, 1)
     return _found(points, weights, tiles, raw)
 
 
 def improve(points: AnyArray, weights: Floats, centers: Floats, seed: int) -> Found:
     """Local search by swaps and Lloyd from ``centers`` (k, d) on the rows ``points`` (m, d)."""
-    plan = plan_for(len(points), len(centers), points.shape[1])
-    return _polish(points, weights, centers, plan, seed)
+    effort = effort_for(len(points), len(centers), points.shape[1])
+    return _polish(points, weights, centers, effort, seed)
 
 
 def _explore(
-    tiles: Tiles, k: int, given: AnyArray | None, plan: Plan, seed: int, *stream: int
+    tiles: Tiles, k: int, given: AnyArray | None, effort: Effort, seed: int, *stream: int
 ) -> Raw:
     """Cost, in units of the tiles, and centers (k, d) float32 of one search."""
     from dkmeans.engine import search_kernels
     from dkmeans.engine.sampling import stream_key
+    from dkmeans.engine.search_state_kernels import score_tile, workspace
 
-    work = search_kernels.workspace(tiles.values, tiles.weights, k, stream_key(seed, *stream))
+    work = workspace(tiles.values, tiles.weights, k, stream_key(seed, *stream))
     if given is not None:
         for j, row in enumerate(given):
             work.centers[j // 4, :, j % 4] = 0
             work.centers[j // 4, : len(row), j % 4] = row
-    cost = search_kernels.explore(work, search_kernels.score_tile, given is not None, plan)
+    cost = search_kernels.explore(work, score_tile, given is not None, effort)
     _, d, _ = work.centers.shape
     return Raw(cost, work.centers.transpose(0, 2, 1).reshape(-1, d)[:k], work.own.ravel())
 
