@@ -22,7 +22,10 @@ if TYPE_CHECKING:
         SourceError,
     )
     from dkmeans.kmeans import KMeans, k_means
+    from dkmeans.record.facts import Facts
+    from dkmeans.record.frames import Frame
     from dkmeans.record.history import History, Iteration
+    from dkmeans.record.sample import RowSample
     from dkmeans.sweeping import Sweep, sweep
 
 __version__ = "0.1.0"
@@ -30,7 +33,9 @@ __version__ = "0.1.0"
 __all__ = [
     "DataError",
     "DkmeansError",
+    "Facts",
     "FormatError",
+    "Frame",
     "History",
     "Iteration",
     "KMeans",
@@ -38,6 +43,7 @@ __all__ = [
     "MissingExtraError",
     "OutputError",
     "Plan",
+    "RowSample",
     "SourceError",
     "Sweep",
     "k_means",
@@ -47,10 +53,13 @@ __all__ = [
 ]
 
 _ROOMS = {
+    "Facts": "record.facts",
+    "Frame": "record.frames",
     "History": "record.history",
     "Iteration": "record.history",
     "KMeans": "kmeans",
     "Plan": "engine.memory",
+    "RowSample": "record.sample",
     "Sweep": "sweeping",
     "k_means": "kmeans",
     "open_source": "data.sources",
