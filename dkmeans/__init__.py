@@ -24,9 +24,9 @@ if TYPE_CHECKING:
         SourceError,
     )
     from dkmeans.kmeans import KMeans, k_means
+    from dkmeans.profiling import Profile, profile
     from dkmeans.record.facts import Facts
     from dkmeans.record.frames import Frame
-    from dkmeans.profiling import Profile, profile
     from dkmeans.record.history import History, Iteration
     from dkmeans.record.sample import RowSample
     from dkmeans.sweeping import Sweep, sweep
@@ -48,8 +48,8 @@ __all__ = [
     "MissingExtraError",
     "OutputError",
     "Plan",
-    "RowSample",
     "Profile",
+    "RowSample",
     "SourceError",
     "Sweep",
     "compare",
