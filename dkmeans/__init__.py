@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     )
     from dkmeans.kmeans import KMeans, k_means
     from dkmeans.profiling import Profile, profile
+    from dkmeans.record.facts import Facts
+    from dkmeans.record.frames import Frame
     from dkmeans.record.history import History, Iteration
+    from dkmeans.record.sample import RowSample
     from dkmeans.sweeping import Sweep, sweep
 
 __version__ = "0.1.0"
@@ -34,7 +37,9 @@ __all__ = [
     "Comparison",
     "DataError",
     "DkmeansError",
+    "Facts",
     "FormatError",
+    "Frame",
     "History",
     "InitComparison",
     "Iteration",
@@ -44,6 +49,7 @@ __all__ = [
     "OutputError",
     "Plan",
     "Profile",
+    "RowSample",
     "SourceError",
     "Sweep",
     "compare",
@@ -58,12 +64,15 @@ __all__ = [
 
 _MODULES = {"metrics"}
 _ROOMS = {
+    "Facts": "record.facts",
+    "Frame": "record.frames",
     "Comparison": "comparing",
     "History": "record.history",
     "InitComparison": "comparing",
     "Iteration": "record.history",
     "KMeans": "kmeans",
     "Plan": "engine.memory",
+    "RowSample": "record.sample",
     "Profile": "profiling",
     "Sweep": "sweeping",
     "compare": "comparing",

@@ -186,7 +186,7 @@ class Work:
     ----------
     candidates : centers that seeding holds at most.
     seeding_passes, max_passes : passes before Lloyd's, and the most there can be in all.
-    sample_rows : rows that are searched for centers in memory.
+    sample_rows : rows that are searched for centers in memory, or kept with the history.
     runs : restarts, which advance on the same passes.
     keeps : whether rows are kept between passes.
     """
