@@ -10,7 +10,7 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 
-from dkmeans import KMeans, k_means
+from dkmeans import KMeans, k_means, sweep
 
 
 def blobs(n, centers, std, seed, standardised=True):
@@ -77,3 +77,25 @@ def test_d1_d3_iris_sepals_have_inertia_37_0507_from_any_seed(seed):
     model = KMeans(3, n_init=10, random_state=seed).fit(X)
     assert model.inertia_ == pytest.approx(37.0507, abs=6e-5)
     assert silhouette_score(X, model.labels_) == pytest.approx(0.4451, abs=6e-5)
+
+
+A4 = [1500, 688.538, 212.391, 186.477, 160.973, 136.007, 119.663, 104.420, 90.966]
+B5 = [20120.54, 5526.51, 362.79, 317.97, 272.85, 230.52, 198.02, 174.52, 151.14, 138.89]
+
+
+@pytest.mark.parametrize(
+    ("data", "inertias", "digits"),
+    [
+        pytest.param((750, CORNERS, 0.4, 0), A4, 3, id="A4"),
+        pytest.param((300, 3, 0.8, 42, False), B5, 2, id="B5"),
+    ],
+)
+def test_a4_b5_a_sweep_finds_the_inertias_of_the_elbow_and_its_knee(data, inertias, digits):
+    X, _ = blobs(*data)
+    found = sweep(X, range(1, len(inertias) + 1), n_init=10, random_state=0)
+    for inertia, expected in zip(found.table["inertia"], inertias, strict=True):
+        assert round(inertia, digits) <= expected
+    assert found.best_by("knee") == 3
+    if data[-1] is False:  # well apart: all criteria agree
+        assert {found.best_by(name) for name in found.criteria} == {3}
+        assert found.best_k == 3

@@ -142,8 +142,8 @@ def _write(path: str | os.PathLike[str], template: str, context: dict[str, Any])
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template(template).render(
         version=__version__,
-        style=Markup(_own("report.css")),  # noqa: S704
-        script=Markup(script),  # noqa: S704
+        style=Markup(_own("report.css")),
+        script=Markup(script),
         script_hash=digest,
         **context,
     )
