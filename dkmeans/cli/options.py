@@ -120,7 +120,7 @@ quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show no progres
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
-class Numbers(click.ParamType[list[int]]):
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2
     """Numbers of clusters: "2..12", "2..20:2" with a step, "2,4,8", or several of these."""
 
     name = "numbers"
