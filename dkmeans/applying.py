@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import dask.array as da
@@ -12,6 +13,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from dkmeans.data.blocks import Blocks
 from dkmeans.data.label_file import open_labels
 from dkmeans.data.source import Source
+from dkmeans.data.sources import is_in_memory, open_source
 from dkmeans.engine.cluster_stats import Labelling
 from dkmeans.engine.passes import Passes
 from dkmeans.engine.predict import Model
@@ -53,6 +55,21 @@ def as_kmeans(given: Any) -> KMeans:
     return model
 
 
+def check_count(value: Any, name: str, least: int) -> int:
+    """An integer parameter, or a ValueError."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+    return int(value)
+
+
+def column_names(X: Any) -> tuple[str, ...] | None:
+    """Names of the columns of X, where it has any that are all strings."""
+    if not is_in_memory(X):
+        return open_source(X).names
+    names = tuple(getattr(X, "columns", ()))
+    return names if names and all(isinstance(name, str) for name in names) else None
+
+
 @dataclass(frozen=True)
 class Applied:
     """X cut into blocks, with labels beside it or a model that gives them.
@@ -90,12 +107,28 @@ def apply_labels(labels: Any, X: Any, name: str = "labels") -> Applied:
     if hasattr(X, "to_dask_array") and hasattr(labels, "to_dask_array"):
         return _applied(reader, check_input(reader, X, labels, reset=True), None)
     given, labels = check_input(reader, X, reset=True), open_labels(labels, name)
-    n_rows = given.shape.n_rows
-    if n_rows is not None and len(labels) != n_rows:
-        raise DataError(f"{name} has {len(labels)} rows, X has {n_rows}")
+    _check_rows(labels, given, name)
     if not isinstance(given.X, Source):
         labels = np.asarray(labels, dtype=np.float64)
     return _applied(reader, replace(given, weights=labels), None)
+
+
+def _check_rows(labels: Any, given: Input, name: str) -> None:
+    """Raise a DataError unless there is a label for each row, as far as can be known."""
+    n_rows, n_labels = given.shape.n_rows, labels.shape[0]
+    if n_rows is None:
+        if isinstance(labels, da.Array) and labels.numblocks[0] == given.shape.n_blocks:
+            return
+        raise DataError(
+            f"the rows of X are not known before it is read: pass {name} as a dask array of as many"
+            " blocks, or call X.compute_chunk_sizes() first"
+        )
+    if np.isnan(n_labels):
+        raise DataError(
+            f"{name} has blocks of unknown size; call {name}.compute_chunk_sizes() first"
+        )
+    if n_labels != n_rows:
+        raise DataError(f"{name} has {n_labels} rows, X has {n_rows}")
 
 
 def apply_pairs(ours: Any, theirs: Any) -> Applied:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from sklearn.metrics import pairwise_distances_chunked
 from sklearn.utils import check_random_state
 
 from dkmeans._typing import Floats, Ints
-from dkmeans.applying import apply_labels
+from dkmeans.applying import apply_labels, check_count
 from dkmeans.engine.label_sample import LabelSample, LabelSampleStep, label_sample_spec
 from dkmeans.errors import DataError
 
@@ -47,7 +46,7 @@ class SampledScore(float):
 
 
 def silhouette_score(
-    X: Any, labels: Any, *, sample_size: Any = SAMPLE_SIZE, random_state: Any = None
+    X: Any, labels: Any, *, sample_size: int = SAMPLE_SIZE, random_state: Any = None
 ) -> SampledScore:
     """Mean silhouette of all rows, or of a sample where there are more; one pass.
 
@@ -79,11 +78,10 @@ def silhouette_score(
     Rousseeuw 1987, "Silhouettes: a graphical aid to the interpretation and validation of cluster
     analysis". Efron 1982, "The jackknife, the bootstrap and other resampling plans", chapter 6.
     """
-    if isinstance(sample_size, bool) or not isinstance(sample_size, Integral) or sample_size < 3:
-        raise ValueError(f"sample_size must be an integer of at least 3, got {sample_size!r}")
+    most = check_count(sample_size, "sample_size", 3)
     applied = apply_labels(labels, X)
     seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
-    spec = label_sample_spec(seed, int(sample_size), applied.blocks.n_rows)
+    spec = label_sample_spec(seed, most, applied.blocks.n_rows)
     drawn: LabelSample = applied.run(LabelSampleStep(applied.labelling, spec), "silhouettes")
     rows = drawn.sample.rows(spec)
     labels = rows.weights.astype(np.int64)
