@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from dkmeans.errors import FormatError
+from dkmeans.fitting import saved_params
 from dkmeans.record.model_file import SavedModel, read_model, write_model
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ M = TypeVar("M", bound="KMeans")
 def save(model: KMeans, path: str | os.PathLike[str]) -> None:
     """What :meth:`KMeans.save <dkmeans.KMeans.save>` does."""
     check_is_fitted(model)
-    params = model.get_params(deep=False)
+    params = saved_params(model)
     arrays = {"cluster_centers": model.cluster_centers_}
     if not isinstance(model.init, str):
         if not callable(model.init):

@@ -90,7 +90,7 @@ def work_of(model: KMeans, given: Input) -> Work:
         seeding_passes=seeding_passes,
         max_passes=seeding_passes + model.max_iter + 1 + searches,
         sample_rows=max(searched, history_rows(model.history_rows, shape.n_rows, shape.n_features)),
-        runs=_n_init(model),
+        runs=n_runs(model),
         keeps=model.algorithm != "lloyd",
     )
 
@@ -98,7 +98,7 @@ def work_of(model: KMeans, given: Input) -> Work:
 def seeds_of(model: KMeans) -> tuple[int, ...]:
     """A seed for each restart."""
     random = check_random_state(model.random_state)
-    return tuple(int(random.randint(np.iinfo(np.int32).max)) for _ in range(_n_init(model)))
+    return tuple(int(random.randint(np.iinfo(np.int32).max)) for _ in range(n_runs(model)))
 
 
 def _settings(model: KMeans, X: Any, history: History, *, want_labels: bool) -> Settings:
@@ -126,12 +126,19 @@ def _facts(model: KMeans, given: Input, plan: Plan, n_rows: int) -> Facts:
         str(given.X.dtype),
         None if names is None else tuple(str(name) for name in names),
         given.weights is not None,
-        {name: _plain(value) for name, value in model.get_params(deep=False).items()},
+        {name: _plain(value) for name, value in saved_params(model).items()},
         tuple(plan.lines()),
         {name: _plain(value) for name, value in asdict(plan).items()},
         peak_bytes(),
         versions(),
     )
+
+
+def saved_params(model: KMeans) -> dict[str, Any]:
+    """The parameters that say what was fitted; who was told of it is no part of that."""
+    params: dict[str, Any] = model.get_params(deep=False)
+    del params["callbacks"]
+    return params
 
 
 def _plain(value: Any) -> Any:
@@ -163,7 +170,8 @@ def _given_centers(model: KMeans, X: Any) -> Callable[[int], Any]:
     return given
 
 
-def _n_init(model: KMeans) -> int:
+def n_runs(model: KMeans) -> int:
+    """Restarts of a fit."""
     blind = callable(model.init) or (isinstance(model.init, str) and model.init == "random")
     if not isinstance(model.init, str) and not blind:
         return 1
@@ -174,6 +182,7 @@ def _n_init(model: KMeans) -> int:
 
 def _recorder(model: KMeans, history: History) -> Callable[[Iteration], None]:
     level = logging.INFO if model.verbose else logging.DEBUG
+    listeners = model._listeners()
 
     def record(iteration: Iteration) -> None:
         history.append(iteration)
@@ -187,12 +196,14 @@ def _recorder(model: KMeans, history: History) -> Callable[[Iteration], None]:
             iteration.shift,
             iteration.seconds,
         )
+        for listener in listeners:
+            listener(iteration)
 
     return record
 
 
 def _warn_of_n_init(model: KMeans) -> None:
-    if model.n_init not in ("auto", _n_init(model)):
+    if model.n_init not in ("auto", n_runs(model)):
         warnings.warn(
             "Explicit initial center position passed: performing only one init in"
             f" {type(model).__name__} instead of n_init={model.n_init}.",

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from dkmeans import conversions
 from dkmeans._typing import Floats
+from dkmeans.callbacks import CallbackSupportMixin, Listener, as_task, listeners
 from dkmeans.data.blocks import Blocks
 from dkmeans.data.source import Source, center_dtype, check_table
 from dkmeans.data.sources import is_in_memory, open_source
@@ -33,6 +34,7 @@ from dkmeans.record.history import History
 
 
 class KMeans(
+    CallbackSupportMixin,  # type: ignore[misc]
     ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
     TransformerMixin,  # type: ignore[misc]
     ClusterMixin,  # type: ignore[misc]
@@ -79,6 +81,10 @@ class KMeans(
     history_rows : int, default=2000
         Rows, at most, of the sample that ``history_`` keeps for pictures, which has no more than
         2**21 values. 0 keeps none.
+    callbacks : function, list of functions or None, default=None
+        Called with each :class:`~dkmeans.Iteration` once it is recorded. What one raises ends the
+        fit. With scikit-learn 1.9 or later, ``set_callbacks`` takes scikit-learn's callbacks too,
+        such as ``ProgressBar()``.
     verbose : int, default=0
         Above 0, iterations are logged to the logger "dkmeans" at level INFO, else at DEBUG.
 
@@ -134,6 +140,7 @@ class KMeans(
         "residency": [StrOptions({"auto", "memory", "stream"})],
         "nan_policy": [StrOptions({"raise", "omit"})],
         "history_rows": [Interval(Integral, 0, None, closed="left")],
+        "callbacks": [callable, list, None],
         "verbose": ["verbose"],
     }
 
@@ -153,6 +160,7 @@ class KMeans(
         residency: str = "auto",
         nan_policy: str = "raise",
         history_rows: int = 2000,
+        callbacks: Listener | list[Listener] | None = None,
         verbose: int = 0,
     ) -> None:
         self.n_clusters = n_clusters
@@ -168,6 +176,7 @@ class KMeans(
         self.residency = residency
         self.nan_policy = nan_policy
         self.history_rows = history_rows
+        self.callbacks = callbacks
         self.verbose = verbose
 
     def plan(self, X: Any, sample_weight: Any = None, *, predict: bool = False) -> Plan:
@@ -216,7 +225,8 @@ class KMeans(
         MemoryLimitError
             If the plan does not fit, before any work.
         """
-        fit_models([self], X, sample_weight)
+        with as_task(self, X, sample_weight):
+            fit_models([self], X, sample_weight)
         return self
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
@@ -300,6 +310,10 @@ class KMeans(
         self.stop_reason_ = stop_reason
         self.history_ = history
         self._n_features_out = len(centers)
+
+    def _listeners(self) -> list[Listener]:
+        """Who is told of each step."""
+        return listeners(self)
 
     def _plan_once(self, given: Input) -> Plan:
         """One pass that assigns rows and keeps none."""
