@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dkmeans.sweeping import Sweep
 
 _NEAREST = 3  # rows of each cluster in a profile
-_DPI = 144
+_DPI = 120
 _THEMES = ("light", "dark")
 
 
