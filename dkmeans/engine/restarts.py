@@ -10,6 +10,7 @@ import numpy as np
 
 from dkmeans._typing import Floats
 from dkmeans.data.blocks import Blocks
+from dkmeans.engine import progress
 from dkmeans.engine.auto import auto
 from dkmeans.engine.journal import Journal
 from dkmeans.engine.lloyd import Fit, Room, Run, lloyd
@@ -84,6 +85,8 @@ def fit_together(
     survey = _survey(passes, blocks, fits, most)
     for settings in fits:
         check_survey(survey, settings.seeding.n_clusters, settings.nan_policy, settings.names)
+    sample = _sample_of(survey, fits[0], blocks.n_features)
+    progress.tell("sample_drawn", sample)
     Journal(passes, fits[0].record).note("survey")
     blocks = blocks.with_sizes([size for _, size in sorted(survey.sizes.items())])
     room = Room(kept_rows, sum(len(settings.seeds) for settings in fits))
@@ -98,7 +101,7 @@ def fit_together(
         found = [next(results) for _ in settings.seeds]
         number = int(np.argmin([fit.inertia for fit in found]))
         best.append((found[number], number))
-    return Together(tuple(best), blocks, _sample_of(survey, fits[0], blocks.n_features))
+    return Together(tuple(best), blocks, sample)
 
 
 def _survey(passes: Passes, blocks: Blocks, fits: Sequence[Settings], most: int) -> Survey:

@@ -44,6 +44,11 @@ class RowSample:
             labels[start : start + most] = _nearest(rows, centers)
         return labels
 
+    def thinned(self, most: int) -> RowSample:
+        """Every so manieth row, so that there are at most ``most``, but one at least."""
+        step = max(1, -(-len(self) // max(1, most)))
+        return RowSample(self.rows[::step], self.index[::step], self.weights[::step])
+
     def arrays(self) -> dict[str, AnyArray]:
         """The arrays by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
