@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dkmeans import metrics
+    from dkmeans import metrics, plot
     from dkmeans.comparing import Comparison, InitComparison, compare, compare_inits
     from dkmeans.data.sinks import write_labels
     from dkmeans.data.sources import open_source
@@ -57,12 +57,13 @@ __all__ = [
     "k_means",
     "metrics",
     "open_source",
+    "plot",
     "profile",
     "sweep",
     "write_labels",
 ]
 
-_MODULES = {"metrics"}
+_MODULES = {"metrics", "plot"}
 _ROOMS = {
     "Facts": "record.facts",
     "Frame": "record.frames",
