@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dkmeans import metrics, preprocessing
+    from dkmeans import metrics, plot, preprocessing
     from dkmeans.comparing import Comparison, InitComparison, compare, compare_inits
     from dkmeans.data.sinks import write_labels
     from dkmeans.data.sources import open_source
@@ -57,6 +57,7 @@ __all__ = [
     "k_means",
     "metrics",
     "open_source",
+    "plot",
     "preprocessing",
     "profile",
     "sweep",
@@ -68,6 +69,11 @@ _ROOMS = {
     "Comparison": "comparing",
     "Facts": "record.facts",
     "Frame": "record.frames",
+_MODULES = {"metrics", "plot"}
+_ROOMS = {
+    "Facts": "record.facts",
+    "Frame": "record.frames",
+    "Comparison": "comparing",
     "History": "record.history",
     "InitComparison": "comparing",
     "Iteration": "record.history",
@@ -75,6 +81,8 @@ _ROOMS = {
     "Plan": "engine.memory",
     "Profile": "profiling",
     "RowSample": "record.sample",
+    "RowSample": "record.sample",
+    "Profile": "profiling",
     "Sweep": "sweeping",
     "compare": "comparing",
     "compare_inits": "comparing",

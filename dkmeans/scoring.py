@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.spatial.distance import cdist
-from sklearn.metrics import silhouette_samples
 
 from dkmeans.data.blocks import Blocks
 from dkmeans.engine.cluster_stats import Labelling, MeansStep, Spread, SpreadStep
@@ -19,6 +17,7 @@ from dkmeans.engine.survey import history_rows
 from dkmeans.errors import DataError
 from dkmeans.metrics import calinski_harabasz_of, davies_bouldin_of
 from dkmeans.record.sample import RowSample
+from dkmeans.silhouettes import silhouette_of_sample
 
 if TYPE_CHECKING:
     from dkmeans.kmeans import KMeans
@@ -79,29 +78,19 @@ def _dispersions(model: KMeans) -> Program[tuple[float, float]]:
 
 
 def _silhouettes(models: Sequence[KMeans], n_rows: int) -> list[tuple[float, float]]:
-    """Mean silhouette of the sample for each model, and its standard error.
-
-    The error has the correction for a finite population, so that it is 0 where the sample is all
-    that there is.
-
-    References
-    ----------
-    Cochran 1977, "Sampling Techniques", theorem 2.2.
-    """
+    """Mean silhouette of the sample for each model, and its standard error."""
     sample: RowSample | None = models[0].history_.sample
     if sample is None:
         raise DataError("the silhouette is that of a sample: fit with history_rows above 0")
     rows = sample.rows.astype(np.float64)
-    distances = cdist(rows, rows)
-    all_rows = n_rows <= history_rows(models[0].history_rows, None, rows.shape[1])
-    rest = 0 if all_rows else 1 - len(rows) / n_rows
+    if n_rows <= history_rows(models[0].history_rows, None, rows.shape[1]):
+        n_rows = len(rows)  # all that took part
     found = []
     for model in models:
         labels = sample.labels(model.cluster_centers_)
-        if not 2 <= len(np.unique(labels)) < len(rows):
+        if 2 <= len(np.unique(labels)) < len(rows):
+            score = silhouette_of_sample(rows, labels, n_rows)
+            found.append((float(score), score.standard_error))
+        else:
             found.append(_NEITHER)
-            continue
-        values = silhouette_samples(distances, labels, metric="precomputed")
-        error = values.std(ddof=1) * math.sqrt(rest / len(rows))
-        found.append((float(values.mean()), float(error)))
     return found

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ class Sweep:
     """
 
     models: dict[int, KMeans]
-    scores: Scores = Scores()
+    scores: Scores = field(default_factory=Scores)
 
     @property
     def passes(self) -> int:
@@ -84,7 +85,7 @@ class Sweep:
         Parameters
         ----------
         criterion : "silhouette" and "calinski_harabasz" (the highest), "davies_bouldin" (the
-            lowest; of equals, the fewest clusters), or "knee" of the inertia, as :func:`knee` has it.
+            lowest; of equals, the fewest clusters), or "knee" (of the inertia, by :func:`knee`).
 
         Raises
         ------
@@ -92,9 +93,10 @@ class Sweep:
             If it is not one of :attr:`criteria`.
         """
         if criterion not in self.criteria:
+            known, others = ", ".join(self.criteria), ", ".join(METRICS)
             raise ValueError(
-                f"the criterion must be one of {', '.join(self.criteria)}, got {criterion!r}; others"
-                " of " + ", ".join(METRICS) + " can be asked for by metrics= of the sweep"
+                f"the criterion must be one of {known}, got {criterion!r}; any of {others} can be"
+                " asked for by metrics= of the sweep"
             )
         numbers = list(self.models)
         if criterion == _KNEE:
@@ -154,7 +156,7 @@ def knee(n_clusters: Sequence[int], inertia: Sequence[float]) -> int | None:
     above = (y.max() - y) / (y.max() - y.min()) - x  # the curve upside down, over the diagonal
     least = np.diff(x).mean()  # by how much the curve must come down again to have had a knee
     peaks = [i for i in range(1, len(x) - 1) if above[i - 1] < above[i] >= above[i + 1]]
-    for peak, following in zip(peaks, [*peaks[1:], len(x)], strict=True):
+    for peak, following in pairwise([*peaks, len(x)]):
         if (above[peak + 1 : following] < above[peak] - least).any():
             return int(n_clusters[peak])
     return None
@@ -197,8 +199,8 @@ def sweep(
     >>> from dkmeans import sweep
     >>> X = np.array([[1.0], [2.0], [9.0], [10.0], [25.0], [26.0]])
     >>> found = sweep(X, range(1, 5), random_state=0)
-    >>> [float(model.inertia_) for model in found.models.values()]
-    [514.8333333333334, 65.0, 1.5, 1.0]
+    >>> [round(model.inertia_, 1) for model in found.models.values()]
+    [598.8, 65.5, 1.5, 1.0]
     >>> found.best_k, found.best_by("knee")
     (3, 2)
     """

@@ -11,7 +11,7 @@ from sklearn.datasets import load_iris, make_blobs, make_moons
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import scale
 
-from dkmeans import KMeans, compare, compare_inits, k_means, profile
+from dkmeans import KMeans, compare, compare_inits, k_means, profile, sweep
 from dkmeans.metrics import adjusted_rand_score, silhouette_score
 from dkmeans.preprocessing import StandardScaler
 
@@ -146,3 +146,25 @@ def test_c7_moons_are_beyond_k_means_ari_0_4790():
     X, y = make_moons(300, noise=0.08, random_state=42)
     model = KMeans(2, n_init=10, random_state=0).fit(scale(X))
     assert adjusted_rand_score(y, model.labels_) == pytest.approx(0.4790, abs=6e-5)
+
+
+A4 = [1500, 688.538, 212.391, 186.477, 160.973, 136.007, 119.663, 104.420, 90.966]
+B5 = [20120.54, 5526.51, 362.79, 317.97, 272.85, 230.52, 198.02, 174.52, 151.14, 138.89]
+
+
+@pytest.mark.parametrize(
+    ("data", "inertias", "digits"),
+    [
+        pytest.param((750, CORNERS, 0.4, 0), A4, 3, id="A4"),
+        pytest.param((300, 3, 0.8, 42, False), B5, 2, id="B5"),
+    ],
+)
+def test_a4_b5_a_sweep_finds_the_inertias_of_the_elbow_and_its_knee(data, inertias, digits):
+    X, _ = blobs(*data)
+    found = sweep(X, range(1, len(inertias) + 1), n_init=10, random_state=0)
+    for inertia, expected in zip(found.table["inertia"], inertias, strict=True):
+        assert round(inertia, digits) <= expected
+    assert found.best_by("knee") == 3
+    if data[-1] is False:  # well apart: all criteria agree
+        assert {found.best_by(name) for name in found.criteria} == {3}
+        assert found.best_k == 3

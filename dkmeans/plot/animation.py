@@ -149,12 +149,8 @@ def _show(
     """Draw a frame, and the curve up to it."""
     figure.clear()
     theme, frame = film.marks.theme, film.frames[at]
-    sides = figure.subplots(
-        1,
-        1 if curve is None else 2,
-        squeeze=False,
-        width_ratios=[5, 3][: 1 if curve is None else 2],
-    )
+    ratios = [5] if curve is None else [5, 3]
+    sides = figure.subplots(1, len(ratios), squeeze=False, width_ratios=ratios)
     film.draw(sides[0, 0], frame, voronoi=voronoi)
     figure.suptitle(frame.caption, color=theme.ink, fontsize=11, x=0.01, ha="left")
     if curve is None:

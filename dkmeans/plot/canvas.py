@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dkmeans.plot.theme import Theme
@@ -15,7 +16,8 @@ from dkmeans.plot.theme import Theme
 
 def new_figure(width: float, height: float, theme: Theme) -> Figure:
     """An empty figure of this size in inches."""
-    return Figure(figsize=(width, height), layout="constrained", facecolor=theme.background)
+    layout = ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.09)
+    return Figure(figsize=(width, height), layout=layout, facecolor=theme.background)
 
 
 def axes_for(ax: Axes | None, theme: Theme, width: float = 7.0, height: float = 5.0) -> Axes:
@@ -35,14 +37,14 @@ def dress(ax: Axes, theme: Theme) -> Axes:
         spine.set_color(theme.muted)
         spine.set_visible(side in ("left", "bottom"))
     for axis in (ax.xaxis, ax.yaxis):
-        axis.label.set(color=theme.ink, fontsize=10)
+        axis.label.set(color=theme.ink, fontsize=10, parse_math=False)
         numbers(axis)
     return ax
 
 
-def numbers(axis: Axis, *, whole: bool = False) -> None:
+def numbers(axis: Axis, *, whole: bool = False, most: int = 6) -> None:
     """Few ticks, with thousands set apart and neither offset nor common power."""
-    axis.set_major_locator(MaxNLocator(6, integer=whole, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_locator(MaxNLocator(most, integer=whole, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
 
 

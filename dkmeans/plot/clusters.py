@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dkmeans.plot import draw
-from dkmeans.plot.canvas import axes_for, legend, new_figure, title
+from dkmeans.plot.canvas import axes_for, legend, new_figure, number, title
+from dkmeans.plot.diagnosis import cluster_sizes
 from dkmeans.plot.scene import Features, Scene, scene_of
 from dkmeans.plot.theme import marks_of, theme_of
 
@@ -136,13 +137,13 @@ def _single(model: KMeans, scene: Scene, theme: str, ax: Axes | None, *, with_ce
     draw.centers(ax, scene.view.project(centers), marks)
     title(ax, _cells_title(scene) if with_cells else _title(model), colors)
     side: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if own else {}
-    legend(ax, colors, handles=draw.keys(marks, _sizes(model)), **side)
+    legend(ax, colors, handles=draw.keys(marks, cluster_sizes(model)), **side)
     return ax
 
 
 def _title(model: KMeans) -> str:
     k = len(model.cluster_centers_)
-    return f"{k} cluster{'' if k == 1 else 's'}, inertia {model.inertia_:.6g}"
+    return f"{k} cluster{'' if k == 1 else 's'}, inertia {number(model.inertia_)}"
 
 
 def _cells_title(scene: Scene) -> str:
@@ -150,9 +151,3 @@ def _cells_title(scene: Scene) -> str:
         return "Nearest center"
     where = "line" if scene.view.is_line else "plane"
     return f"Nearest center on the {where} of projection"
-
-
-def _sizes(model: KMeans) -> tuple[int, ...] | None:
-    """Rows of each cluster of the data that the model was fitted to."""
-    known = [i.sizes for i in model.history_.best() if i.phase in ("lloyd", "final")]
-    return known[-1] if known else None

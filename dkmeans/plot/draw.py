@@ -10,13 +10,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from dkmeans._typing import AnyArray, Floats, Ints
-from dkmeans.plot.canvas import dress, numbers
+from dkmeans.plot.canvas import dress
 from dkmeans.plot.scene import Box, Scene
 from dkmeans.plot.theme import NAMED, Marks
 
 LABELLED = 30  # clusters whose centers have their numbers beside them, where these fit
 _GRID = 600  # places across a background
 _TINT = 0.78  # of a background's colour that is that of the picture
+_CROWDED = 0.1  # part of a background that borders may cover
+_SEEN = 0.004  # of the width or the height of a picture: the shortest arrow
 _TEXT = np.array([0.055, 0.055])  # room of a number, in parts of the axes
 
 
@@ -43,7 +45,8 @@ def background(ax: Axes, scene: Scene, centers: AnyArray, marks: Marks) -> None:
     border[:, 1:] |= cells[:, 1:] != cells[:, :-1]
     border[1:] |= cells[1:] != cells[:-1]
     image = marks.theme.toward_background(marks.colors, _TINT)[cells]
-    image[border] = marks.theme.toward_background(marks.theme.muted, 0.4)
+    if border.mean() < _CROWDED:
+        image[border] = marks.theme.toward_background(marks.theme.muted, 0.4)
     ax.imshow(image, extent=box, origin="lower", aspect="auto", interpolation="nearest", zorder=0)
     ax.set(xlim=box[:2], ylim=box[2:])
 
@@ -63,64 +66,54 @@ def rows(ax: Axes, points: Floats, labels: Ints | None, marks: Marks, zoom: floa
 
 
 def centers(ax: Axes, places: Floats, marks: Marks, zoom: float = 1.0) -> None:
-    """Centers as stars, with their numbers beside them while these fit."""
-    k = len(places)
-    size = zoom * float(np.clip(2600 / k, 55, 260))
-    style: dict[str, Any] = {"s": size, "linewidths": min(1.2, 0.5 + 6 / k), "zorder": 5}
-    ax.scatter(*places.T, c=marks.colors, marker="*", edgecolors=marks.theme.ink, **style)
-    if k <= LABELLED and zoom == 1:
-        _numbers(ax, places, marks)
+    """Centers as stars, with their numbers beside them while these fit; small ones where many."""
+    theme, few = marks.theme, len(places) <= LABELLED
+    size = zoom * (220.0 if len(places) <= NAMED else 130.0 if few else 24.0)
+    style: dict[str, Any] = {"s": size, "marker": "*", "zorder": 5}
+    halo = [withStroke(linewidth=3.5 if few else 1.6, foreground=theme.background)]
+    if few:
+        style |= {"c": marks.colors, "edgecolors": theme.ink, "linewidths": 1.0}
+    else:
+        style |= {"c": theme.ink, "linewidths": 0}
+    ax.scatter(*places.T, path_effects=halo, **style)
+    if few and zoom == 1:
+        _numbers(ax, places, marks, offset=size**0.5 / 2 + 2)
 
 
-def _numbers(ax: Axes, places: Floats, marks: Marks) -> None:
+def _numbers(ax: Axes, places: Floats, marks: Marks, offset: float) -> None:
     """Numbers above the centers; one that would touch another is left out."""
-    low = np.array([ax.get_xlim()[0], ax.get_ylim()[0]])
-    high = np.array([ax.get_xlim()[1], ax.get_ylim()[1]])
-    shares, done = (places - low) / (high - low), np.empty((0, 2))
+    low, span = _extent(ax)
+    shares, done = (places - low) / span, np.empty((0, 2))
     halo = [withStroke(linewidth=2.5, foreground=marks.theme.background)]
+    text: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 9, "fontweight": "bold"}
     for i, share in enumerate(shares):
         if (np.abs(done - share) < _TEXT).all(axis=1).any():
             continue
         done = np.vstack([done, share])
-        ax.annotate(
-            str(i),
-            places[i],
-            xytext=(0, 9),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            color=marks.theme.ink,
-            fontsize=9,
-            fontweight="bold",
-            path_effects=halo,
-            zorder=6,
-        )
+        text |= {"color": marks.theme.ink, "path_effects": halo, "zorder": 6}
+        ax.annotate(str(i), places[i], (0, offset), textcoords="offset points", **text)
 
 
 def moves(ax: Axes, previous: Floats, places: Floats, marks: Marks) -> None:
     """Arrows from where centers were, for those that moved by what can be seen."""
-    low = np.array([ax.get_xlim()[0], ax.get_ylim()[0]])
-    high = np.array([ax.get_xlim()[1], ax.get_ylim()[1]])
+    ink, many = marks.theme.ink, len(places) > LABELLED
     way = places - previous
-    seen = (np.abs(way / (high - low)) > 0.004).any(axis=1)
-    ink = marks.theme.ink
-    many = len(places) > LABELLED
-    dots = {"s": 8 if many else 26, "linewidths": 0.6 if many else 1.1, "zorder": 3}
-    ax.scatter(*previous[seen].T, facecolors=marks.theme.background, edgecolors=ink, **dots)
-    ax.quiver(
-        *previous[seen].T,
-        *way[seen].T,
-        angles="xy",
-        scale_units="xy",
-        scale=1,
-        color=ink,
-        width=0.0025 if many else 0.0045,
-        zorder=4,
-    )
+    seen = (np.abs(way / _extent(ax)[1]) > _SEEN).any(axis=1)
+    dots: dict[str, Any] = {"s": 6 if many else 26, "linewidths": 0.5 if many else 1.1}
+    start, way = previous[seen].T, way[seen].T
+    ax.scatter(*start, facecolors=marks.theme.background, edgecolors=ink, zorder=3, **dots)
+    shaft: dict[str, Any] = {"width": 0.0025 if many else 0.0045, "color": ink, "zorder": 4}
+    ax.quiver(*start, *way, angles="xy", scale_units="xy", scale=1, **shaft)
+
+
+def _extent(ax: Axes) -> tuple[Floats, Floats]:
+    """Lower left corner of the limits, and their width and height."""
+    low = np.array([ax.get_xlim()[0], ax.get_ylim()[0]])
+    return low, np.array([ax.get_xlim()[1], ax.get_ylim()[1]]) - low
 
 
 def keys(marks: Marks, sizes: tuple[int, ...] | None = None) -> list[Line2D]:
-    """Lines of a legend: a cluster each where they are few, with their rows where these are known."""
+    """Lines of a legend: one a cluster where these are few, with its rows where these are known."""
     theme, k = marks.theme, len(marks.colors)
     style: dict[str, Any] = {"linestyle": "none", "markersize": 7}
     lines = []
@@ -141,8 +134,3 @@ def star(marks: Marks) -> Line2D:
     style: dict[str, Any] = {"marker": "*", "markersize": 12, "linestyle": "none"}
     label = "center" if k <= NAMED else f"center ({k} clusters)"
     return Line2D([], [], color=theme.background, markeredgecolor=theme.ink, label=label, **style)
-
-
-def whole_axis(ax: Axes) -> None:
-    """Ticks of x at whole numbers."""
-    numbers(ax.xaxis, whole=True)

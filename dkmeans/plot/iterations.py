@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from dkmeans._typing import Ints
 from dkmeans.errors import DataError
 from dkmeans.plot import draw
-from dkmeans.plot.canvas import new_figure, title
+from dkmeans.plot.canvas import new_figure, number, numbers, title
 from dkmeans.plot.scene import Box, Features, Scene, scene_of
 from dkmeans.plot.theme import Marks, marks_of, theme_of
 from dkmeans.record.frames import Frame
@@ -75,6 +75,8 @@ def film_of(
     frames = [frame for frame in model.history_.frames() if frame.phase in phases]
     if not frames:
         raise DataError("the model's history has no iterations with their centers to draw")
+    if len(frames) > most:  # of which an even choice might show no move at all
+        frames = [frame for frame in frames if frame.phase != "assign"]
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))
     frames = [frames[i] for i in chosen]
     marks = marks_of(len(model.cluster_centers_), colors)
@@ -122,9 +124,15 @@ def iterations(
         film.draw(ax, frame if arrows else _still(frame), voronoi=voronoi, zoom=0.6)
         title(ax, _panel_title(frame), colors)
         ax.title.set_fontsize(9.5)
+        ax.set(xlabel="", ylabel="")
+        numbers(ax.xaxis, most=4)
         ax.label_outer()
     for ax in grid.flat[count:]:
         ax.remove()
+    names = (*film.scene.view.labels, "")
+    text: dict[str, Any] = {"color": colors.ink, "fontsize": 10, "parse_math": False}
+    figure.supxlabel(names[0], **text)
+    figure.supylabel(names[1], **text)
     _legend(figure, film, arrows)
     return figure
 
@@ -138,8 +146,8 @@ def _panel_title(frame: Frame) -> str:
     if frame.phase == "init":
         return "Initial centers"
     if frame.phase == "converged":
-        return f"After {frame.step}: inertia {frame.inertia:.5g}"
-    return f"Iteration {frame.step}: inertia {frame.inertia:.5g}"
+        return f"After {frame.step}: inertia {number(frame.inertia, 6)}"
+    return f"Iteration {frame.step}: inertia {number(frame.inertia, 6)}"
 
 
 def _legend(figure: Figure, film: Film, arrows: bool) -> None:
@@ -152,7 +160,7 @@ def _legend(figure: Figure, film: Film, arrows: bool) -> None:
     figure.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=min(len(handles), 6),
+        ncols=len(handles) if len(film.frames) > 2 else 3,
         fontsize=9,
         frameon=False,
         labelcolor=theme.ink,

@@ -6,49 +6,28 @@ import base64
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dkmeans import __version__, plot
 from dkmeans.data.outputs import replacing
-from dkmeans.plot.diagnosis import cluster_sizes, diagnose
-from dkmeans.plot.player import colors_of, player_data
-from dkmeans.plot.scene import Scene, feature_names, scene_of
+from dkmeans.plot import tables
+from dkmeans.plot.diagnosis import diagnose
+from dkmeans.plot.player import player_data
+from dkmeans.plot.scene import Scene, scene_of
+from dkmeans.profiling import profile as profile_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from dkmeans.kmeans import KMeans
-    from dkmeans.record.history import History
     from dkmeans.sweeping import Sweep
 
-_WIDE = 16  # features whose centers a table shows; more are in the picture alone
-_LONG = 100  # lines of a table
-_DPI = 144
+_NEAREST = 3  # rows of each cluster in a profile
+_DPI = 120
 _THEMES = ("light", "dark")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A field of a table: its text, and how it stands out."""
-
-    text: str
-    color: tuple[str, str] | None = None
-    shade: float | None = None
-    best: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A head and lines of fields."""
-
-    head: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,9 +60,9 @@ def model_report(
     part = _model_part(model, X, saved)
     context = {
         "title": f"K-means: {model.n_clusters:,} clusters",
-        "lead": _lead(model),
+        "lead": tables.lead(model),
         "warnings": diagnose(model),
-        "result": _result(model),
+        "result": tables.result(model),
         "pictures": part.pop("main_pictures"),
         "player": part.pop("player"),
         "part": part,
@@ -112,9 +91,9 @@ def sweep_report(
     numbers = list(found.models)
     context = {
         "title": f"K-means: {numbers[0]:,} to {numbers[-1]:,} clusters",
-        "lead": _lead(model),
-        "choices": _choices(found),
-        "table": _sweep_table(found),
+        "lead": tables.lead(model),
+        "choices": tables.choices(found),
+        "table": tables.sweep_table(found),
         "pictures": list(_sweep_pictures(found)),
         "warnings": diagnose(model),
         "model_title": f"The model of {k:,} clusters",
@@ -142,8 +121,8 @@ def _write(path: str | os.PathLike[str], template: str, context: dict[str, Any])
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template(template).render(
         version=__version__,
-        style=Markup(_own("report.css")),  # noqa: S704
-        script=Markup(script),  # noqa: S704
+        style=Markup(_own("report.css")),
+        script=Markup(script),
         script_hash=digest,
         **context,
     )
@@ -159,166 +138,29 @@ def _own(name: str) -> str:
 def _model_part(model: KMeans, X: Any, saved: str | None) -> dict[str, Any]:
     """What the pages on models and on sweeps both say of a model."""
     scene = _scene(model)
+    profile = None if X is None else profile_of(model, X, nearest=_NEAREST)
     player = None if scene is None else player_data(model, scene)
     return {
         "main_pictures": list(_main_pictures(model, scene)),
-        "clusters": _clusters(model),
+        "clusters": tables.clusters(model, profile),
+        "nearest": None if profile is None else tables.nearest_rows(profile),
         "cluster_pictures": list(_cluster_pictures(model)),
         "player": player,
         "player_lines": "" if player is None or scene is None else _player_lines(player, scene),
         "convergence_pictures": list(_convergence_pictures(model)),
-        "steps": _steps(model.history_),
-        "plan": _plan(model.history_),
-        "plan_note": _PLAN_NOTE,
-        "facts": _facts(model),
-        "parameters": _parameters(model),
+        "steps": tables.steps(model.history_),
+        "plan": tables.plan(model.history_),
+        "plan_note": tables.PLAN_NOTE,
+        "facts": tables.facts(model),
+        "parameters": tables.parameters(model),
         "code": _code(saved),
     }
-
-
-def _lead(model: KMeans) -> str:
-    facts = model.history_.facts
-    if facts is None:
-        return f"{model.n_features_in_:,} features"
-    return f"{facts.n_rows:,} rows of {facts.n_features:,} features, from {facts.source}"
 
 
 def _scene(model: KMeans) -> Scene | None:
     """The sample of the history as it is seen, where there is one."""
     sample = model.history_.sample
     return None if sample is None or not len(sample) else scene_of(model)
-
-
-def _result(model: KMeans) -> list[tuple[str, str]]:
-    sizes = cluster_sizes(model)
-    ended = {
-        "converged": "converged: no center moves any more",
-        "tol": "the centers moved by no more than tol",
-        "max_iter": "max_iter was reached: not converged",
-    }[model.stop_reason_]
-    lines = [("Inertia", f"{model.inertia_:.9g}"), ("Iterations", f"{model.n_iter_:,}; {ended}")]
-    if sizes:
-        lines.append(("Cluster sizes", f"{min(sizes):,} to {max(sizes):,} rows"))
-    return lines
-
-
-def _facts(model: KMeans) -> list[tuple[str, str]]:
-    facts = model.history_.facts
-    if facts is None:
-        return [("Features", f"{model.n_features_in_:,}")]
-    names = feature_names(model)
-    shown = ", ".join(names[:_WIDE]) + (f" and {len(names) - _WIDE:,} more" * (len(names) > _WIDE))
-    weights = "a sample_weight for each row" if facts.weighted else "none"
-    return [
-        ("Data", facts.source),
-        ("Rows", f"{facts.n_rows:,}"),
-        ("Features", f"{facts.n_features:,}: {shown}"),
-        ("Type", facts.dtype),
-        ("Weights", weights),
-    ]
-
-
-def _parameters(model: KMeans) -> list[tuple[str, str]]:
-    facts = model.history_.facts
-    if facts is None:
-        return [(name, repr(value)) for name, value in model.get_params(deep=False).items()]
-    parameters = [(name, repr(value)) for name, value in facts.parameters.items()]
-    return parameters + [(f"version of {name}", text) for name, text in facts.versions.items()]
-
-
-_PLAN_NOTE = (
-    "Planned memory is what the fit may take above what the process has already; the peak is that"
-    " of the whole process until the fit ended, all that it held before included, and not that of"
-    " worker processes. Fits of a sweep share their passes: each is counted once, with the first"
-    " fit that took part in it."
-)
-
-
-def _plan(history: History) -> Table:
-    """What was planned beside what happened."""
-    facts, head = history.facts, ("", "planned", "happened")
-    plan: dict[str, Any] = {} if facts is None else facts.plan
-    most, pass_bytes = plan.get("max_passes"), plan.get("pass_bytes")
-    read = None if most is None or pass_bytes is None else most * pass_bytes
-    once = plan.get("residency") == "memory"
-    rows = sum(i.rows_assigned for i in history)
-    rate = f", {rows / history.seconds:,.0f} rows assigned a second" if history.seconds else ""
-    peak = None if facts is None else facts.peak_bytes
-    lines = [
-        ("passes", "-" if most is None else f"at most {most:,}", f"{history.passes:,}"),
-        ("bytes of a pass", _size(pass_bytes), ""),
-        (
-            "bytes read",
-            _size(pass_bytes) if once else ("-" if read is None else f"at most {_size(read)}"),
-            _size(history.bytes_read),
-        ),
-        ("memory", _size(plan.get("projected_bytes")), f"peak {_size(peak)}"),
-        ("memory limit", _size(plan.get("limit_bytes")), ""),
-        ("time", "-", f"{history.seconds:,.2f} s{rate}"),
-    ]
-    known = {"rows", "features", "clusters", "bytes a pass", "passes", "projected peak"}
-    known.add("memory limit")
-    others = [] if facts is None else [(n, v, "") for n, v in facts.plan_lines if n not in known]
-    return Table(head, [[Cell(text) for text in line] for line in lines + others])
-
-
-def _size(value: int | None) -> str:
-    from dask.utils import format_bytes
-
-    return "-" if value is None else format_bytes(value)
-
-
-def _steps(history: History) -> Table:
-    """The table of the history, without the middle of a long one."""
-    head = ("step", "inertia", "shift", "smallest", "largest", "passes", "MB read", "seconds")
-    runs, steps = len({i.run for i in history}) > 1, list(history)
-    caption = ""
-    if len(steps) > _LONG:
-        caption = f"The first and the last {_LONG // 2} of {len(steps):,} steps."
-        steps = [*steps[: _LONG // 2], *steps[-_LONG // 2 :]]
-    rows = []
-    for i in steps:
-        name = f"{i.phase} {i.step}" + (f", run {i.run}" if runs and i.phase != "survey" else "")
-        sizes = i.sizes
-        texts = [
-            name,
-            _number(i.inertia),
-            _number(i.shift),
-            f"{min(sizes):,}" if sizes else "-",
-            f"{max(sizes):,}" if sizes else "-",
-            f"{i.passes:,}",
-            f"{i.bytes_read / 1e6:,.1f}",
-            f"{i.seconds:.3f}",
-        ]
-        rows.append([Cell(text) for text in texts])
-    return Table(head, rows, caption)
-
-
-def _number(value: float, digits: int = 6) -> str:
-    return "-" if np.isnan(value) else f"{value:.{digits}g}"
-
-
-def _clusters(model: KMeans) -> Table:
-    """Sizes and, unless they are too many to read, centers in the units of the data."""
-    sizes, colors = cluster_sizes(model), colors_of(model.n_clusters)
-    names, centers = feature_names(model), np.asarray(model.cluster_centers_, np.float64)
-    names = names if len(names) <= _WIDE else []
-    spread = np.ptp(centers, axis=0)
-    shades = (centers - centers.min(axis=0)) / np.where(spread > 0, spread, 1)
-    shown = min(len(centers), _LONG)
-    rows = []
-    for i in range(shown):
-        line = [Cell(str(i), color=colors[i])]
-        if sizes:
-            line += [Cell(f"{sizes[i]:,}"), Cell(f"{sizes[i] / max(1, sum(sizes)):.1%}")]
-        line += [
-            Cell(_number(centers[i, j], 4), shade=float(shades[i, j])) for j in range(len(names))
-        ]
-        rows.append(line)
-    counted = ["rows", "share"] if sizes else []
-    what = "Centers, in the units of the data" if names else "Sizes"
-    more = f"; the first {shown} of {len(centers):,} clusters" if shown < len(centers) else ""
-    return Table(["cluster", *counted, *names], rows, f"{what}{more}.")
 
 
 def _player_lines(player: dict[str, Any], scene: Scene) -> str:
@@ -373,29 +215,6 @@ def _chosen_k(found: Sweep) -> int:
     """The number of clusters that the first criterion with an opinion chooses."""
     chosen = (found.best_by(name) for name in found.criteria)
     return next((k for k in chosen if k is not None), next(iter(found.models)))
-
-
-def _choices(found: Sweep) -> list[tuple[str, str]]:
-    chosen = [(name, found.best_by(name)) for name in found.criteria]
-    return [
-        (f"Best by {name.replace('_', ' ')}", "none" if k is None else f"{k:,} clusters")
-        for name, k in chosen
-    ]
-
-
-def _sweep_table(found: Sweep) -> Table:
-    """The sweep's table, with what each criterion chooses set apart."""
-    table = found.table
-    head = ["clusters", *(str(name).replace("_", " ") for name in table.columns)]
-    best = {("inertia" if c == "knee" else c, found.best_by(c)) for c in found.criteria}
-    rows = []
-    for k, line in zip(found.models, table.to_dict("records"), strict=True):
-        cells = [
-            Cell(_number(v) if isinstance(v, float) else str(v), best=(name, k) in best)
-            for name, v in line.items()
-        ]
-        rows.append([Cell(str(k)), *cells])
-    return Table(head, rows)
 
 
 def _sweep_pictures(found: Sweep) -> Iterator[Shot]:

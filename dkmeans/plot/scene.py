@@ -11,11 +11,10 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from dkmeans._typing import AnyArray, Floats
-from dkmeans.engine.moments import MAX_COVARIANCE, GlanceStep, Moments
-from dkmeans.engine.passes import Passes
+from dkmeans.applying import apply_model
+from dkmeans.engine.moments import MAX_COVARIANCE, Glance, GlanceStep, Moments
 from dkmeans.engine.survey import history_spec
 from dkmeans.errors import DataError
-from dkmeans.inputs import check_input
 from dkmeans.plot import view as views
 from dkmeans.plot.view import View
 from dkmeans.record.sample import RowSample
@@ -142,20 +141,19 @@ def _number(feature: Any, names: Sequence[str]) -> int:
         return int(feature)
     have = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     raise ValueError(
-        f"no feature {feature!r}: give names or numbers from 0 to {len(names) - 1}; names are {have}"
+        f"no feature {feature!r}: give names or numbers from 0 to {len(names) - 1}; names are"
+        f" {have}"
     )
 
 
 def _look(model: KMeans, X: Any, *, with_moments: bool) -> tuple[RowSample, Moments | None]:
     """A sample of X and, where they are wanted and not too large, its moments; one pass."""
-    given = check_input(model, X, reset=False)
-    plan, shape = model._plan_once(given), given.shape
-    parameters = model._model()
-    spec = history_spec(0, ROWS, shape.n_rows, shape.n_features)
-    wanted = with_moments and shape.n_features <= MAX_COVARIANCE
+    applied, parameters = apply_model(model, X), model._model()
+    n_rows, d = applied.blocks.n_rows, applied.blocks.n_features
+    spec = history_spec(0, ROWS, n_rows, d)
+    wanted = with_moments and d <= MAX_COVARIANCE
     step = GlanceStep(spec, wanted, parameters.nan_policy, parameters.names)
-    blocks = given.blocks(plan.block_rows)
-    glance = Passes(plan.threads, local=given.local).run(blocks, step, "glance")
+    glance: Glance = applied.run(step, "glance")
     rows = glance.sample.rows(spec)
     if not len(rows):
         raise DataError("X has no rows to draw")

@@ -15,7 +15,7 @@ from dkmeans.record.sample import RowSample
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A plane, or a line, in the space of the features, onto which rows are projected at right angles.
+    """A plane, or a line, in the space of the features, and rows seen at right angles to it.
 
     Parameters
     ----------

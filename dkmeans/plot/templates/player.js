@@ -43,7 +43,8 @@
   const regions = data.regions ? colors.map((fill) => make(picture, "polygon", { class: "border", fill })) : [];
   const points = data.points.map(([cx, cy]) => make(picture, "circle", { cx, cy, r: 4.5, "fill-opacity": 0.75 }));
   const trails = colors.map(() => make(picture, "line", { class: "trail" }));
-  const centers = colors.map((fill) => make(picture, "path", { class: "center", d: star, fill }));
+  const centers = colors.map(() => make(picture, "g", { class: "center" }));
+  centers.forEach((center, i) => make(center, "path", { d: star, fill: colors[i] }));
   make(picture, "text", { x: width - 12, y: height - 12, "text-anchor": "end" }).textContent = data.x_name;
   make(picture, "text", { x: 12, y: 28 }).textContent = data.y_name;
 
