@@ -64,16 +64,11 @@ __all__ = [
     "write_labels",
 ]
 
-_MODULES = {"metrics", "preprocessing"}
+_MODULES = {"metrics", "plot", "preprocessing"}
 _ROOMS = {
     "Comparison": "comparing",
     "Facts": "record.facts",
     "Frame": "record.frames",
-_MODULES = {"metrics", "plot"}
-_ROOMS = {
-    "Facts": "record.facts",
-    "Frame": "record.frames",
-    "Comparison": "comparing",
     "History": "record.history",
     "InitComparison": "comparing",
     "Iteration": "record.history",
@@ -81,8 +76,6 @@ _ROOMS = {
     "Plan": "engine.memory",
     "Profile": "profiling",
     "RowSample": "record.sample",
-    "RowSample": "record.sample",
-    "Profile": "profiling",
     "Sweep": "sweeping",
     "compare": "comparing",
     "compare_inits": "comparing",
