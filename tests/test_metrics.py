@@ -18,12 +18,22 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans as SklearnKMeans
 from sklearn.datasets import load_iris, make_blobs
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 from strategies import chunkings, lazy, tables
 from test_passes import INPUTS, CountingStore, Reads
 from zarr.storage import LocalStore
 
-from dkmeans import DataError, KMeans, OutputError, SourceError, metrics, write_labels
+from dkmeans import (
+    DataError,
+    KMeans,
+    OutputError,
+    SourceError,
+    compare,
+    metrics,
+    profile,
+    write_labels,
+)
 from dkmeans.data import sinks
 from dkmeans.engine.cluster_stats import Pairs
 from dkmeans.engine.label_sample import label_sample_spec
@@ -401,12 +411,22 @@ def test_labels_of_blocks_of_unknown_size_are_written_too(X, model, tmp_path):
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "l.zarr")[:], model.labels_)
 
 
-def test_labels_are_written_by_the_cluster(X, model, tmp_path, client):
+def test_all_runs_on_a_cluster_too(X, model, tmp_path, client):
     rows = da.from_array(X, chunks=(130, 3))
     scores = metrics.cluster_scores(rows, model, labels_path=tmp_path / "l.zarr")
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "l.zarr")[:], model.labels_)
     assert scores.calinski_harabasz == metrics.calinski_harabasz_score(X, model)
     assert os.listdir(tmp_path) == ["l.zarr"]
+    draw = {"sample_size": 100, "random_state": 0}
+    assert metrics.silhouette_score(rows, model, **draw) == metrics.silhouette_score(
+        X, model, **draw
+    )
+    lazy_labels = model.predict(rows)
+    assert metrics.adjusted_rand_score(lazy_labels, tmp_path / "l.zarr") == 1.0
+    assert metrics.davies_bouldin_score(rows, lazy_labels) == scores.davies_bouldin
+    pipeline = make_pipeline(StandardScaler(), KMeans(4, random_state=0)).fit(X)
+    assert str(profile(pipeline, rows)) == str(profile(pipeline, X))
+    assert str(compare(model, X[:3], rows)) == str(compare(model, X[:3], X))
 
 
 def test_a_failure_leaves_the_old_labels(X, model, tmp_path):
@@ -487,6 +507,8 @@ def test_labels_whose_rows_cannot_be_known_are_named(X, model):
     unknown = lazy(X, (300, 700), unknown=True)
     with pytest.raises(DataError, match="pass labels as a dask array of as many blocks"):
         metrics.davies_bouldin_score(unknown, model.labels_)
+    with pytest.raises(DataError, match=r"\(or labels\): [46]00 rows in block [01], X has"):
+        metrics.davies_bouldin_score(unknown, da.from_array(model.labels_, chunks=((400, 600),)))
     with pytest.raises(DataError, match=r"call labels.compute_chunk_sizes\(\) first"):
         metrics.davies_bouldin_score(da.from_array(X, chunks=(500, 3)), model.predict(unknown))
     with pytest.raises(DataError, match="labels_pred has 999 rows, X has 1000"):
