@@ -110,7 +110,7 @@ def _model_file(folder: str, k: int) -> str:
 
 def _results(found: Sweep) -> dict[str, Any]:
     """The sweep as plain values; what is not defined is None."""
-    first = next(iter(found.models.values()))
+    facts = next(iter(found.models.values())).history_.facts  # with the plan of all fits
     table = found.table.reset_index()
     columns = {str(name): [_plain(v) for v in column.tolist()] for name, column in table.items()}
     return {
@@ -118,7 +118,7 @@ def _results(found: Sweep) -> dict[str, Any]:
         "best": {name: found.best_by(name) for name in found.criteria},
         "passes": found.passes,
         "bytes_read": found.bytes_read,
-        "plan": first.history_.facts.plan,  # of all fits, which share their passes
+        "plan": None if facts is None else facts.plan,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import os
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dkmeans import __version__, plot
 from dkmeans.data.outputs import replacing
+from dkmeans.errors import DataError
 from dkmeans.plot import tables
 from dkmeans.plot.diagnosis import diagnose
 from dkmeans.plot.player import player_data
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from dkmeans.kmeans import KMeans
+    from dkmeans.profiling import Profile
     from dkmeans.sweeping import Sweep
 
 _NEAREST = 3  # rows of each cluster in a profile
@@ -144,7 +147,7 @@ def _model_part(model: KMeans, X: Any, saved: str | None) -> dict[str, Any]:
         "main_pictures": list(_main_pictures(model, scene)),
         "clusters": tables.clusters(model, profile),
         "nearest": None if profile is None else tables.nearest_rows(profile),
-        "cluster_pictures": list(_cluster_pictures(model)),
+        "cluster_pictures": list(_cluster_pictures(profile or model, model)),
         "player": player,
         "player_lines": "" if player is None or scene is None else _player_lines(player, scene),
         "convergence_pictures": list(_convergence_pictures(model)),
@@ -202,8 +205,10 @@ def _main_pictures(model: KMeans, scene: Scene | None) -> Iterator[Shot]:
     yield _shot(lambda theme: draw(model, theme=theme), "Rows of a sample by cluster")
 
 
-def _cluster_pictures(model: KMeans) -> Iterator[Shot]:
-    yield _shot(lambda theme: plot.profiles(model, theme=theme), "Centers of all clusters")
+def _cluster_pictures(described: KMeans | Profile, model: KMeans) -> Iterator[Shot]:
+    yield _shot(lambda theme: plot.profiles(described, theme=theme), "Means of all clusters")
+    with contextlib.suppress(DataError):  # where there are no silhouettes
+        yield _shot(lambda theme: plot.silhouette(model, theme=theme), "Silhouettes of a sample")
 
 
 def _convergence_pictures(model: KMeans) -> Iterator[Shot]:
@@ -219,3 +224,6 @@ def _chosen_k(found: Sweep) -> int:
 
 def _sweep_pictures(found: Sweep) -> Iterator[Shot]:
     yield _shot(lambda theme: plot.elbow(found, theme=theme), "Inertia by number of clusters")
+    if "silhouette" in found.criteria and found.best_by("silhouette") is not None:
+        alt = "Silhouette by number of clusters"
+        yield _shot(lambda theme: plot.silhouette_curve(found, theme=theme), alt)
