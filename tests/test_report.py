@@ -20,6 +20,7 @@ from dkmeans import History, Iteration, KMeans, OutputError, sweep
 from dkmeans.plot.diagnosis import diagnose
 from dkmeans.plot.player import MOST_CENTERS, MOST_FRAMES, MOST_ROWS, player_data
 from dkmeans.plot.scene import scene_of
+from dkmeans.scoring import TITLES
 
 HOSTILE = [
     "<script>window.hacked = 1</script>",
@@ -108,7 +109,7 @@ def test_a_report_says_what_was_clustered_and_what_came_out(model, page):
     parsed = Parsed(page)
     assert f"Inertia {model.inertia_:.9g}" in words(parsed.texts["result"])
     assert "Rows 700" in words(parsed.texts["how"])
-    assert "2: feature 0, feature 1" in words(parsed.texts["how"])
+    assert "feature 0\u2069, \u2068feature 1" in words(parsed.texts["how"])
     assert f"passes at most 302 {model.history_.passes}" in words(parsed.texts["plan"])
     assert "KMeans.load('model.npz')" in parsed.texts["load"]
     sizes = np.bincount(model.labels_)
@@ -263,7 +264,7 @@ def test_the_report_of_a_sweep_marks_the_best(found, sweep_page):
     parsed = Parsed(sweep_page)
     text = words(parsed.texts["choice"])
     for name in found.criteria:
-        assert f"Best by {name.replace('_', ' ')} {found.best_by(name)} clusters" in text
+        assert f"Best by {TITLES.get(name, name)} {found.best_by(name)} clusters" in text
     assert [v for t, n, v in parsed.attributes if (t, n) == ("td", "class")] == ["best"] * 4
     assert f"The model of {found.best_k} clusters" in words(" ".join(parsed.texts.values()))
     assert f"{found.models[2].inertia_:.6g}" in text
@@ -281,8 +282,9 @@ def fitted(X, k, **options):
 def test_features_on_other_scales_are_named(X):
     frame = pd.DataFrame({"age": X[:, 0], "income": 1e4 * X[:, 1], "id": 5.0})
     (warning,) = diagnose(fitted(frame, 3))
-    assert warning.startswith("Features are on very different scales: income has")
-    assert "hardly depend on age;" in warning
+    plain = warning.replace("\u2068", "").replace("\u2069", "")
+    assert plain.startswith("Features are on very different scales: income has")
+    assert "hardly depend on age;" in plain
     assert diagnose(fitted(X * [1, 5], 3)) == ()
 
 
