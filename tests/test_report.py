@@ -19,6 +19,7 @@ from sklearn.datasets import load_iris, make_blobs
 from dkmeans import History, Iteration, KMeans, OutputError, sweep
 from dkmeans.plot.diagnosis import diagnose
 from dkmeans.plot.player import MOST_CENTERS, MOST_FRAMES, MOST_ROWS, player_data
+from dkmeans.plot.report import Shot
 from dkmeans.plot.scene import scene_of
 from dkmeans.scoring import TITLES
 
@@ -71,6 +72,13 @@ def found(X):
 def sweep_page(found, folder):
     found.report(folder / "sweep.html")
     return folder / "sweep.html"
+
+
+@pytest.fixture
+def unpictured(monkeypatch):
+    """Reports whose pictures are empty, where it is not they that are tested."""
+    empty = Shot("data:image/png;base64,", "data:image/png;base64,", 1, 1, 1.0, "empty")
+    monkeypatch.setattr("dkmeans.plot.report._shot", lambda *args, **options: empty)
 
 
 class Parsed(HTMLParser):
@@ -173,7 +181,9 @@ def test_reports_of_loaded_models_are_those_of_fitted_ones(model, page, tmp_path
     assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
 
 
-def test_a_report_replaces_one_and_appears_whole_or_not_at_all(model, tmp_path, monkeypatch):
+def test_a_report_replaces_one_and_appears_whole_or_not_at_all(
+    model, unpictured, tmp_path, monkeypatch
+):
     path = tmp_path / "report.html"
     path.write_text("old")
 
@@ -192,7 +202,9 @@ def test_a_report_replaces_one_and_appears_whole_or_not_at_all(model, tmp_path, 
         model.report(tmp_path / "no" / "report.html")
 
 
-def test_a_report_without_data_reads_none_and_with_them_one_pass(X, tmp_path, monkeypatch):
+def test_a_report_without_data_reads_none_and_with_them_one_pass(
+    X, unpictured, tmp_path, monkeypatch
+):
     zarr.save_array(tmp_path / "X.zarr", X)
     model = KMeans(3, random_state=0, residency="stream").fit(tmp_path / "X.zarr")
     from dkmeans.engine.passes import Passes
@@ -253,7 +265,7 @@ def test_the_frames_of_a_long_fit_are_few_with_the_first_and_the_last(model, k, 
     assert len(frames) == 2 * count + 2
     data = player_data(long, scene_of(model))
     captions = [f["caption"] for f in data["frames"]]
-    assert 0.7 * most < len(captions) <= most
+    assert most / 2 < len(captions) <= most
     assert captions[:3] == [f.caption for f in frames[:3]]
     assert captions[-1] == frames[-1].caption
     assert len(set(captions)) == len(captions)

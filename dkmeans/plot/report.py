@@ -217,7 +217,7 @@ def _main_pictures(model: KMeans, scene: Scene | None) -> Iterator[Shot]:
 def _cluster_pictures(described: KMeans | Profile, model: KMeans) -> Iterator[Shot]:
     yield _shot(plot.profiles, described, "Means of all clusters", own=True)
     with contextlib.suppress(DataError):  # where there are no silhouettes
-        yield _shot(plot.silhouette, model, "Silhouettes of a sample")
+        yield _shot(plot.silhouette, model, "Silhouettes of a sample", own=True)
 
 
 def _convergence_pictures(model: KMeans) -> Iterator[Shot]:
