@@ -19,7 +19,9 @@ from sklearn.datasets import load_iris, make_blobs
 from dkmeans import History, Iteration, KMeans, OutputError, sweep
 from dkmeans.plot.diagnosis import diagnose
 from dkmeans.plot.player import MOST_CENTERS, MOST_FRAMES, MOST_ROWS, player_data
+from dkmeans.plot.report import Shot
 from dkmeans.plot.scene import scene_of
+from dkmeans.scoring import TITLES
 
 HOSTILE = [
     "<script>window.hacked = 1</script>",
@@ -72,6 +74,13 @@ def sweep_page(found, folder):
     return folder / "sweep.html"
 
 
+@pytest.fixture
+def unpictured(monkeypatch):
+    """Reports whose pictures are empty, where it is not they that are tested."""
+    empty = Shot("data:image/png;base64,", "data:image/png;base64,", 1, 1, 1.0, "empty")
+    monkeypatch.setattr("dkmeans.plot.report._shot", lambda *args, **options: empty)
+
+
 class Parsed(HTMLParser):
     """Elements, the text of each section by its id, and scripts of a page."""
 
@@ -108,7 +117,7 @@ def test_a_report_says_what_was_clustered_and_what_came_out(model, page):
     parsed = Parsed(page)
     assert f"Inertia {model.inertia_:.9g}" in words(parsed.texts["result"])
     assert "Rows 700" in words(parsed.texts["how"])
-    assert "2: feature 0, feature 1" in words(parsed.texts["how"])
+    assert "feature 0\u2069, \u2068feature 1" in words(parsed.texts["how"])
     assert f"passes at most 302 {model.history_.passes}" in words(parsed.texts["plan"])
     assert "KMeans.load('model.npz')" in parsed.texts["load"]
     sizes = np.bincount(model.labels_)
@@ -172,7 +181,9 @@ def test_reports_of_loaded_models_are_those_of_fitted_ones(model, page, tmp_path
     assert (tmp_path / "again.html").read_bytes() == page.read_bytes()
 
 
-def test_a_report_replaces_one_and_appears_whole_or_not_at_all(model, tmp_path, monkeypatch):
+def test_a_report_replaces_one_and_appears_whole_or_not_at_all(
+    model, unpictured, tmp_path, monkeypatch
+):
     path = tmp_path / "report.html"
     path.write_text("old")
 
@@ -191,7 +202,9 @@ def test_a_report_replaces_one_and_appears_whole_or_not_at_all(model, tmp_path, 
         model.report(tmp_path / "no" / "report.html")
 
 
-def test_a_report_without_data_reads_none_and_with_them_one_pass(X, tmp_path, monkeypatch):
+def test_a_report_without_data_reads_none_and_with_them_one_pass(
+    X, unpictured, tmp_path, monkeypatch
+):
     zarr.save_array(tmp_path / "X.zarr", X)
     model = KMeans(3, random_state=0, residency="stream").fit(tmp_path / "X.zarr")
     from dkmeans.engine.passes import Passes
@@ -252,7 +265,7 @@ def test_the_frames_of_a_long_fit_are_few_with_the_first_and_the_last(model, k, 
     assert len(frames) == 2 * count + 2
     data = player_data(long, scene_of(model))
     captions = [f["caption"] for f in data["frames"]]
-    assert 0.7 * most < len(captions) <= most
+    assert most / 2 < len(captions) <= most
     assert captions[:3] == [f.caption for f in frames[:3]]
     assert captions[-1] == frames[-1].caption
     assert len(set(captions)) == len(captions)
@@ -263,7 +276,7 @@ def test_the_report_of_a_sweep_marks_the_best(found, sweep_page):
     parsed = Parsed(sweep_page)
     text = words(parsed.texts["choice"])
     for name in found.criteria:
-        assert f"Best by {name.replace('_', ' ')} {found.best_by(name)} clusters" in text
+        assert f"Best by {TITLES.get(name, name)} {found.best_by(name)} clusters" in text
     assert [v for t, n, v in parsed.attributes if (t, n) == ("td", "class")] == ["best"] * 4
     assert f"The model of {found.best_k} clusters" in words(" ".join(parsed.texts.values()))
     assert f"{found.models[2].inertia_:.6g}" in text
@@ -281,8 +294,9 @@ def fitted(X, k, **options):
 def test_features_on_other_scales_are_named(X):
     frame = pd.DataFrame({"age": X[:, 0], "income": 1e4 * X[:, 1], "id": 5.0})
     (warning,) = diagnose(fitted(frame, 3))
-    assert warning.startswith("Features are on very different scales: income has")
-    assert "hardly depend on age;" in warning
+    plain = warning.replace("\u2068", "").replace("\u2069", "")
+    assert plain.startswith("Features are on very different scales: income has")
+    assert "hardly depend on age;" in plain
     assert diagnose(fitted(X * [1, 5], 3)) == ()
 
 

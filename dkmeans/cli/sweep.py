@@ -20,13 +20,6 @@ _EXAMPLE = """
 dkmeans sweep X.zarr -k 2..12 --memory-limit 1GiB --seed 0 --report sweep.html
 """
 _COLUMN_OF = {"knee": "inertia"}  # where a criterion has no column of its own
-_NAMES = {
-    "n_iter": "iterations",
-    "stop_reason": "stop",
-    "silhouette_error": "\u00b1 error",
-    "calinski_harabasz": "Calinski-Harabasz",
-    "davies_bouldin": "Davies-Bouldin",
-}
 
 
 @click.command(
@@ -110,7 +103,7 @@ def _model_file(folder: str, k: int) -> str:
 
 def _results(found: Sweep) -> dict[str, Any]:
     """The sweep as plain values; what is not defined is None."""
-    first = next(iter(found.models.values()))
+    facts = next(iter(found.models.values())).history_.facts  # with the plan of all fits
     table = found.table.reset_index()
     columns = {str(name): [_plain(v) for v in column.tolist()] for name, column in table.items()}
     return {
@@ -118,7 +111,7 @@ def _results(found: Sweep) -> dict[str, Any]:
         "best": {name: found.best_by(name) for name in found.criteria},
         "passes": found.passes,
         "bytes_read": found.bytes_read,
-        "plan": first.history_.facts.plan,  # of all fits, which share their passes
+        "plan": None if facts is None else facts.plan,
     }
 
 
@@ -128,9 +121,11 @@ def _plain(value: Any) -> Any:
 
 def _table(found: Sweep) -> str:
     """The table, with a star at what each criterion chooses."""
+    from dkmeans.scoring import TITLES
+
     table = found.table
     stars = {(_COLUMN_OF.get(c, c), found.best_by(c)) for c in found.criteria}
-    rows = [["k", *(f"{_NAMES.get(name, name)}  " for name in table.columns)]]
+    rows = [["k", *(f"{TITLES.get(name, name)}  " for name in table.columns)]]
     for k, line in zip(found.models, table.to_dict("records"), strict=True):
         marks = [" *" if (name, k) in stars else "  " for name in line]
         cells = [_cell(value) + mark for value, mark in zip(line.values(), marks, strict=True)]
@@ -149,8 +144,10 @@ def _cell(value: Any) -> str:
 
 
 def _summary(found: Sweep, seconds: float) -> list[tuple[str, str]]:
+    from dkmeans.scoring import TITLES
+
     chosen = [(name, found.best_by(name)) for name in found.criteria]
-    best = ", ".join(f"{'none' if k is None else k} by {_NAMES.get(n, n)}" for n, k in chosen)
+    best = ", ".join(f"{'none' if k is None else k} by {TITLES.get(n, n)}" for n, k in chosen)
     read = f"{found.bytes_read / 1e6:,.1f} MB read"
     return [
         ("* best k", best),
