@@ -22,7 +22,7 @@ from dkmeans.plot.canvas import (
     title,
 )
 from dkmeans.plot.theme import NAMED, Marks, Theme, marks_of, theme_of
-from dkmeans.record.history import History
+from dkmeans.record.history import History, Iteration
 from dkmeans.sweeping import Sweep, knee
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def convergence(fits: Fits, *, theme: str = "light", ax: Axes | None = None) -> 
         raise DataError("there is no iteration to draw: no history has a known inertia")
     ax = _plain(ax, colors, "iteration", "inertia")
     marks = marks_of(len(curves), colors)
+    ax.set_xlim(0.5, max(steps[-1] for _, steps, _ in curves) + 0.5)
     for color, (label, steps, values) in zip(marks.colors, curves, strict=True):
         few = "o" if len(steps) <= _POINTS else ""
         ax.plot(steps, values, marker=few, markersize=4, linewidth=1.6, color=color, label=label)
@@ -174,7 +175,7 @@ def init_comparison(
     title(right, "How each start came there", colors)
     entries = right.get_legend_handles_labels()[0]
     legend(right, colors, handles=entries, loc="upper right")
-    for line in right.get_legend().get_lines():  # type: ignore[union-attr]
+    for line in right.get_legend().get_lines():
         line.set(alpha=1, linewidth=2)
     return figure
 
@@ -183,7 +184,7 @@ def _histogram(ax: Axes, ends: Mapping[str, Sequence[float]], marks: Marks) -> N
     """Starts by their inertia, the bars of all inits side by side."""
     colors, every = marks.theme, np.concatenate([np.asarray(e, float) for e in ends.values()])
     _plain(ax, colors, "inertia at the end", "starts")
-    bins = np.histogram_bin_edges(every, _BINS)
+    bins = list(np.histogram_bin_edges(every, _BINS))
     ax.hist(
         list(ends.values()), bins=bins, color=[tuple(c) for c in marks.colors], label=list(ends)
     )
@@ -196,6 +197,7 @@ def _histogram(ax: Axes, ends: Mapping[str, Sequence[float]], marks: Marks) -> N
 
 def _curves(fits: Fits) -> list[tuple[str, Floats, Floats]]:
     """A name, steps and inertias for each curve."""
+    named: list[tuple[str, Sequence[Iteration]]]
     if isinstance(fits, Mapping):
         named = [(str(name), _history(fit).best()) for name, fit in fits.items()]
     elif isinstance(fits, Sequence) and not isinstance(fits, History):
@@ -219,7 +221,7 @@ def _history(fit: KMeans | History) -> History:
     return fit if isinstance(fit, History) else fit.history_
 
 
-def _values(steps: Sequence[Any]) -> tuple[Floats, Floats]:
+def _values(steps: Sequence[Iteration]) -> tuple[Floats, Floats]:
     """Numbers of the iterations, with one more for a last assignment, and their inertias."""
     known = [i for i in steps if i.phase in ("lloyd", "final") and np.isfinite(i.inertia)]
     lloyd = max((i.step for i in known if i.phase == "lloyd"), default=0)
@@ -231,7 +233,7 @@ def _plain(ax: Axes | None, theme: Theme, x: str, y: str) -> Axes:
     """Axes for curves over whole numbers."""
     ax = axes_for(ax, theme) if ax is None else dress(ax, theme)
     ax.set(xlabel=x, ylabel=y)
-    numbers(ax.xaxis, whole=True)
+    numbers(ax.xaxis, whole=True, most=12)
     horizontal_grid(ax, theme)
     return ax
 
