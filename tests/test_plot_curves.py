@@ -134,7 +134,7 @@ def test_blades_of_every_shape(d, k):
 
 
 def test_silhouettes_need_two_clusters():
-    with pytest.raises(DataError, match="at least two clusters.* 700 rows of the sample are in 1"):
+    with pytest.raises(DataError, match=r"at least two clusters.* 700 rows of the sample are in 1"):
         plot.silhouette(fitted(2, 1))
 
 

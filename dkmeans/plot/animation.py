@@ -162,8 +162,9 @@ def _draw_curve(ax: Axes, film: Film, at: int, curve: Floats) -> None:
     horizontal_grid(ax, theme)
     steps = np.array([frame.step for frame in film.frames])
     last = max([1, *(frame.step for frame in film.frames)])
-    low, high = (np.nanmin(curve), np.nanmax(curve)) if np.isfinite(curve).any() else (0.0, 1.0)
-    room = (high - low) * 0.08 or max(abs(high), 1) * 0.08
+    finite = [float(value) for value in curve if np.isfinite(value)] or [0.0, 1.0]
+    low, high = min(finite), max(finite)
+    room = 0.08 * ((high - low) or max(abs(high), 1.0))
     ax.set(
         xlim=(0.5, last + 0.5),
         ylim=(low - room, high + room),
