@@ -110,6 +110,13 @@ def compare(model: Any, other: Any, X: Any) -> Comparison:
     DataError
         NaN or infinity, named by row and column; features that are not those of the models.
 
+    Examples
+    --------
+    >>> from dkmeans import compare
+    >>> found = compare([[1.0], [11.0]], [[11.5], [1.0]], [[0.0], [2.0], [10.0], [12.0]])
+    >>> found.matches.tolist(), found.agreement, found.inertia_ratio
+    ([[0, 1], [1, 0]], 1.0, 0.8888888888888888)
+
     References
     ----------
     Kuhn 1955, "The Hungarian method for the assignment problem", by which clusters are matched.

@@ -1,8 +1,9 @@
-"""Fitted models in other forms: files, and scikit-learn's own estimator."""
+"""Fitted models in other forms: files, scikit-learn's own estimator, HTML for notebooks."""
 
 from __future__ import annotations
 
 import os
+from html import escape
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -64,6 +65,31 @@ def load(kind: type[M], path: str | os.PathLike[str]) -> M:
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise FormatError(f"{os.fspath(path)} is not a dkmeans model: {error!r}") from error
     return model
+
+
+_ENDS = {
+    "converged": "Converged after",
+    "tol": "Stopped by tol after",
+    "max_iter": "Stopped by max_iter, not converged, after",
+}
+
+
+def to_html(model: KMeans) -> str:
+    """The state of a model and the record of its fit, for notebooks."""
+    if not hasattr(model, "history_"):
+        return "<p>Not fitted yet.</p>"
+    history = model.history_
+    told = [f"{_ENDS[model.stop_reason_]} {_counted(model.n_iter_, 'iteration')}"]
+    told += [f"inertia {model.inertia_:.7g}", _counted(history.passes, "pass", "passes")]
+    if history.bytes_read:
+        told.append(f"{history.bytes_read / 1e6:,.1f} MB read")
+    if history.facts is not None:
+        told.append(f"{history.facts.n_rows:,} rows of {escape(history.facts.source)}")
+    return f"<p>{'; '.join(told)}.</p>{history._repr_html_()}"
+
+
+def _counted(number: int, one: str, more: str = "") -> str:
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
 
 
 def to_sklearn(model: KMeans) -> Any:

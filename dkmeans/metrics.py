@@ -192,6 +192,18 @@ def cluster_scores(
         If the labels cannot be written there; nothing is read then.
     DataError
         If fewer than 2 clusters have rows, or as many as there are rows; NaN or infinity.
+
+    Examples
+    --------
+    >>> from dkmeans import metrics
+    >>> X = [[0.0], [2.0], [10.0], [12.0]]
+    >>> print(metrics.cluster_scores(X, [[1.0], [11.0]]))
+                     rows  4 in 2 clusters of 2 to 2
+                  inertia  4
+    simplified silhouette  0.8990 (-1 to 1, 1 is best)
+           Davies-Bouldin  0.2000 (0 is best)
+        Calinski-Harabasz  50 (higher is better)
+                   passes  2, 0 B read
     """
     model = as_kmeans(model)
     check_number(len(model.cluster_centers_))

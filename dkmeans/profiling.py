@@ -98,6 +98,13 @@ def profile(model: Any, X: Any, *, nearest: int = 5) -> Profile:
     ------
     DataError
         NaN or infinity, named by row and column; other features than those of the model.
+
+    Examples
+    --------
+    >>> from dkmeans import profile
+    >>> found = profile([[1.0], [11.0]], [[0.0], [2.0], [10.0], [12.0]], nearest=1)
+    >>> found.sizes.tolist(), found.means.tolist(), found.nearest_rows.tolist()
+    ([2, 2], [[1.0], [11.0]], [[0], [2]])
     """
     most = check_count(nearest, "nearest", 0)
     like, last, transform = None, model, None

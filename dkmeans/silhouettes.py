@@ -54,7 +54,8 @@ def silhouette_score(
     of its cluster and b that to the rows of the nearest other cluster. On all rows the value is
     that of ``sklearn.metrics.silhouette_score``. On a sample all distances are within it, and the
     standard error allows for what each row does to the silhouettes of the others (the
-    infinitesimal jackknife), and for the share of the rows that was drawn.
+    infinitesimal jackknife), and for the share of the rows that was drawn. Clusters of which the
+    sample has no row do not take part.
 
     Parameters
     ----------

@@ -105,7 +105,12 @@ def test_only_passes_builds_and_computes_graphs(path):
 
 @pytest.mark.parametrize(
     "name",
-    [*(p.name for p in sorted((ROOT / "engine").glob("*kernels.py"))), "sampling.py", "grid.py"],
+    [
+        *(p.name for p in sorted((ROOT / "engine").glob("*kernels.py"))),
+        "sampling.py",
+        "grid.py",
+        "vectors.py",
+    ],
 )
 def test_kernels_know_nothing_of_dask_or_files(name):
     tree = ast.parse((ROOT / "engine" / name).read_text(encoding="utf-8"))

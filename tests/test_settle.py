@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from strategies import Case, clumps, in_memory, journeys, ran, surveyed
 
 from dkmeans import KMeans
+from dkmeans.engine import bounds, settle
 from dkmeans.engine import lloyd as lloyd_module
-from dkmeans.engine import settle
 from dkmeans.engine.kept import Choice
 from dkmeans.engine.settle import Stop
 
@@ -185,12 +185,12 @@ def test_no_row_within_its_reach_is_near_a_center_that_is_apart(X, k, seed):
     pairs = [(a, b) for a in range(k) for b in range(k)]
     gaps = np.sqrt(naive.sq_distances(centers, centers))
     reach = np.where(random.random(k) < 0.5, gaps[:, 0] / 2, reach)  # at the very limit
-    apart = settle._apart(centers, reach)
+    apart = bounds._apart(centers, reach)
     for a, b in pairs:
         steps = [Fraction(u) - Fraction(v) for u, v in zip(centers[a], centers[b], strict=True)]
         touching = sum(s * s for s in steps) <= (2 * Fraction(reach[a])) ** 2
         assert not (touching and apart[a, b])
-    far = settle._apart(np.array([[0.0], [10.0], [20.0]]), np.array([4.9, 5.1, 1.0]))
+    far = bounds._apart(np.array([[0.0], [10.0], [20.0]]), np.array([4.9, 5.1, 1.0]))
     np.testing.assert_array_equal(far, [[0, 1, 1], [0, 0, 0], [1, 1, 0]])
 
 
@@ -199,7 +199,7 @@ def test_by_how_much_margins_drop():
     np.testing.assert_array_equal(settle.drops_of(moves), [6.0, 7.0, 7.0])
     np.testing.assert_array_equal(settle.drops_of(np.array([3.0])), [6.0])
     near = np.array([[1, 0, 1], [0, 1, 0], [1, 1, 1]], bool)
-    np.testing.assert_array_equal(settle._largest_near(moves, near), [2.0, 0.0, 5.0])
+    np.testing.assert_array_equal(bounds._largest_near(moves, near), [2.0, 0.0, 5.0])
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -228,8 +228,8 @@ def test_labels_follow_centers_wherever_they_go(seed, share, k):
     step = lloyd_module.LloydStep(centers, survey.grid, choice=choice)
     partial = passes.run(blocks, step, "lloyd")
     rules = settle.Rules(survey.grid, np.dtype(float), False, STOPS[0])
-    sums = settle._Sums(partial, rules)
-    rows = settle._Rows(partial.kept, centers, 1)
+    sums = settle.Sums(partial, rules)
+    rows = bounds.KeptRows(partial.kept, centers, 1)
     at_pass = naive.assign(X, centers)
     kept_rows = np.concatenate([c.X for c in rows._kept.chunks]) if partial.kept.n_rows else X[:0]
     held = np.isin(X[:, 0], kept_rows[:, 0])

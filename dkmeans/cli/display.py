@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _MOST_WORK = 2**27  # values that are looked at to tell how many rows changed, in one iteration
 _LEAST_BAR, _MOST_BAR = 5, 30  # characters
 _GAP = "  "
+_LINE = "\N{BOX DRAWINGS HEAVY HORIZONTAL}"
 
 
 @dataclass
@@ -159,10 +160,9 @@ class Display:
         """Draw the lines, the bar in colors."""
         from rich.text import Text
 
-        width, line = (
-            options.max_width,
-            "-" if options.ascii_only else "\N{BOX DRAWINGS HEAVY HORIZONTAL}",
-        )
+        width = options.max_width
+        line = "-" if options.ascii_only else _LINE
+        rest = " " if console.no_color or console.color_system is None else line
         for text in self.lines(width):
             before, tab, after = text.partition("\t")
             room = min(_MOST_BAR, width - len(before) - len(after)) if tab else 0
@@ -170,7 +170,7 @@ class Display:
             yield Text.assemble(
                 before,
                 (line * filled, "bar.complete"),
-                (line * (room - filled), "bar.back"),
+                (rest * (room - filled), "bar.back"),
                 after,
                 no_wrap=True,
             )

@@ -10,7 +10,7 @@ import dask.array as da
 import numpy as np
 
 from dkmeans._typing import AnyArray, Ints
-from dkmeans.data.sinks import LABEL_ROWS
+from dkmeans.data import sinks
 from dkmeans.data.sources import is_in_memory, open_source
 from dkmeans.errors import DataError, SourceError
 
@@ -49,7 +49,17 @@ class LabelFile:
 
     def array(self) -> da.Array:
         """The labels, lazily."""
-        return da.from_array(self, chunks=LABEL_ROWS, name=False, asarray=False)
+        rows = da.from_array(self, chunks=sinks.LABEL_ROWS, name=False, asarray=False)
+        return rows.map_blocks(_whole, dtype=self.dtype, meta=np.empty(0, self.dtype))
+
+
+def _whole(block: AnyArray) -> AnyArray:
+    """The block itself: dask would join what follows to the slices that are read."""
+    return block
+
+
+def _first_column(block: AnyArray) -> AnyArray:
+    return block[:, 0]
 
 
 def open_labels(labels: Any, name: str = "labels") -> Any:
@@ -87,8 +97,9 @@ def open_labels(labels: Any, name: str = "labels") -> Any:
 def _open_path(path: str) -> Any:
     """A Zarr array, or the column ``label`` of Parquet."""
     if path.rstrip("/").endswith(".parquet"):
-        source = open_source(path, columns=["label"])
-        return source.blocks(LABEL_ROWS).array[:, 0]
+        rows = open_source(path, columns=["label"]).blocks(sinks.LABEL_ROWS).array
+        empty = np.empty(0, rows.dtype)
+        return rows.map_blocks(_first_column, drop_axis=1, dtype=rows.dtype, meta=empty)
     import zarr
 
     if "://" not in path and not os.path.exists(path):

@@ -15,6 +15,7 @@ from dkmeans.engine.predict import Model
 from dkmeans.engine.survey import describe_bad
 from dkmeans.errors import DataError
 
+TILE_DISTANCES = 2**15  # of rows to all centers, at once
 MOST_LABEL = 2**53  # labels beside the rows travel as float64
 
 
@@ -205,11 +206,15 @@ class Silhouettes:
 
 def silhouettes_of(X: AnyArray, centers: Floats, labels: Ints) -> Silhouettes:
     """Those of one block."""
-    from dkmeans.engine import stats_kernels
+    from dkmeans.engine import kernels, stats_kernels
 
     k = len(centers)
-    sums = exact.zeros(k)
-    stats_kernels.add_silhouettes(X, centers, labels, sums)
+    sums, tile = exact.zeros(k), np.empty((max(1, TILE_DISTANCES // k), k))
+    for start in range(0, len(X), len(tile)):
+        rows = X[start : start + len(tile)]
+        kernels.distances(rows, centers, tile[: len(rows)])
+        found = labels[start : start + len(tile)]
+        stats_kernels.add_silhouettes(tile[: len(rows)], found, sums)
     return Silhouettes(np.bincount(labels[labels >= 0], minlength=k), sums)
 
 

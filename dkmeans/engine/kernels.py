@@ -29,14 +29,14 @@ from dkmeans.engine.vector_kernels import (
     BLOCK,
     CHUNK,
     HUGE,
-    LANES,
     ROWS,
     in_doubt,
     is_single,
     pack_rows,
-    row_distances,
     score_panels,
 )
+from dkmeans.engine.vector_sum_kernels import row_distances
+from dkmeans.engine.vectors import LANES
 
 TILE = 1024  # rows of a narrow tile; a wide one has as many as keep it in the second-level cache
 TILE_BYTES = 2**18

@@ -95,4 +95,4 @@ class ProfileStep:
         held = rows >= 0
         values = np.full((*shape, X.shape[1]), np.nan)
         values[held] = X[rows[held]]
-        return Nearest(sq, np.where(held, rows + offset, -1), values)
+        return Nearest.combine([Nearest(sq, np.where(held, rows + offset, -1), values)])

@@ -1,13 +1,8 @@
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False, check-untyped-defs=False
 # mypy: disallow-untyped-decorators=False, disallow-incomplete-defs=False, warn-return-any=False
-"""Compiled local search for centers on rows in memory: seeding, swaps and Lloyd in one call.
+"""Compiled local search for centers on rows in memory: seeding, swaps and Lloyd, stage by stage.
 
-Rows are float32, moved and scaled, in tiles of ``WIDTH`` rows, feature by feature, so that every
-distance is the direct formula ``sum((x - c)^2)``, vectorised over rows and summed over the features
-in their order: the same on every processor up to the fusing of multiplications and additions. For
-each row the two nearest centers and the squared distances to them are maintained. That is enough
-to know what any swap of a center for a row would gain at the price of one distance a row (Kanungo
-et al. 2004; Lattanzi and Sohler 2019). Sums of rows are in float64.
+``search_state_kernels.py`` has the steps that the stages are made of.
 """
 
 from __future__ import annotations
@@ -16,387 +11,42 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import cfunc, float32, int32, int64, njit, void
+from numba import njit
 
-from dkmeans._typing import AnyArray
-from dkmeans.engine.sampling import uniform
-from dkmeans.engine.search import Plan
-from dkmeans.engine.search_work import WIDTH, Work
-
-FAR = np.float32(1e15)  # coordinates of the centers that fill up a group of four
-NEVER = np.float32(3e38)  # further than any of them
-ROUNDED = np.float32(1.0001)  # allows for distances summed in another way
-BOUNDED = 24  # centers from which Lloyd keeps bounds instead of scanning all rows
-
-
-_BOTH: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-_BOTH["_nrt"] = False  # nothing is allocated, so nothing is counted
-_INNER: dict[str, Any] = {**_BOTH, "no_cpython_wrapper": True}
-_ENTRY: dict[str, Any] = {**_BOTH, "cache": True}
-_NEAR, _NEXT, _FRESH, _GONE = 0, 1, 2, 3  # squared distance to the nearest center, the second,
-# the one on trial, the one given up
-_LOSS, _CHANGE, _MASS, _SHIFT = 0, 1, 2, 3  # of removing a center, with the trial; weight; move
-
-
-def workspace(tiles: AnyArray, weights: AnyArray, k: int, key: np.uint64) -> Work:
-    """Arrays of a search for k centers; what it only reads can be shared by several."""
-    work = Work(tiles, weights, k)
-    work.centers[:] = FAR
-    work.random[0] = key
-    return work
-
-
-@njit(**_INNER)
-def _random(work):
-    work.random[1] += np.uint64(1)
-    return uniform(work.random[0], work.random[1])
-
-
-@njit(**_INNER, fastmath={"contract"})
-def _sweep(tiles, point, fresh):
-    """Squared distance of every row to ``point``."""
-    for b in range(tiles.shape[0]):
-        for f in range(0, tiles.shape[1], 2):
-            c0, c1 = point[f], point[f + 1]
-            if f == 0:
-                for i in range(WIDTH):
-                    x0, x1 = tiles[b, f, i] - c0, tiles[b, f + 1, i] - c1
-                    fresh[b, i] = x0 * x0 + x1 * x1
-            else:
-                for i in range(WIDTH):
-                    x0, x1 = tiles[b, f, i] - c0, tiles[b, f + 1, i] - c1
-                    fresh[b, i] += x0 * x0 + x1 * x1
-
-
-@njit(**_INNER, fastmath={"contract"})
-def _add_features(tiles, b, centers, q, scores):
-    """Squared distances to four centers over all features but the last two."""
-    for f in range(0, tiles.shape[1] - 2, 2):
-        a0, a1, a2, a3 = centers[q, f, 0], centers[q, f, 1], centers[q, f, 2], centers[q, f, 3]
-        g = f + 1
-        b0, b1, b2, b3 = centers[q, g, 0], centers[q, g, 1], centers[q, g, 2], centers[q, g, 3]
-        for i in range(WIDTH):
-            x, y = tiles[b, f, i], tiles[b, g, i]
-            scores[0, i] += (x - a0) * (x - a0) + (y - b0) * (y - b0)
-            scores[1, i] += (x - a1) * (x - a1) + (y - b1) * (y - b1)
-            scores[2, i] += (x - a2) * (x - a2) + (y - b2) * (y - b2)
-            scores[3, i] += (x - a3) * (x - a3) + (y - b3) * (y - b3)
-
-
-@cfunc(
-    void(float32[:, :, ::1], int64, float32[:, :, ::1], float32[:, ::1], int32[::1]),
-    cache=True,
-    error_model="numpy",
-    fastmath={"contract", "nnan", "nsz"},
+from dkmeans.engine.search import Effort
+from dkmeans.engine.search_state_kernels import (
+    CHANGE,
+    COMPILED,
+    FAR,
+    FRESH,
+    INNER,
+    MASS,
+    NEAR,
+    NEVER,
+    NEXT,
+    SHIFT,
+    absorb,
+    closer,
+    cost_of,
+    draw,
+    explained_by,
+    least_of,
+    loosen,
+    move_row,
+    place,
+    recenter,
+    scan,
+    scan_all,
+    share_of,
+    swap,
+    sweep,
+    tally,
+    weigh,
 )
-def score_tile(tiles, b, centers, scores, labels):
-    """Two nearest centers of each row of tile b, four centers and two features at a time."""
-    for i in range(WIDTH):
-        scores[4, i] = scores[5, i] = NEVER
-        labels[i] = 0
-    f, g = tiles.shape[1] - 2, tiles.shape[1] - 1
-    for q in range(centers.shape[0]):
-        for i in range(WIDTH):
-            scores[0, i] = scores[1, i] = scores[2, i] = scores[3, i] = np.float32(0)
-        if f > 0:
-            _add_features(tiles, b, centers, q, scores)
-        a0, a1, a2, a3 = centers[q, f, 0], centers[q, f, 1], centers[q, f, 2], centers[q, f, 3]
-        b0, b1, b2, b3 = centers[q, g, 0], centers[q, g, 1], centers[q, g, 2], centers[q, g, 3]
-        j0, j1 = np.int32(4 * q), np.int32(4 * q + 1)
-        j2, j3 = np.int32(4 * q + 2), np.int32(4 * q + 3)
-        for i in range(WIDTH):
-            x, y = tiles[b, f, i], tiles[b, g, i]
-            s0 = scores[0, i] + ((x - a0) * (x - a0) + (y - b0) * (y - b0))
-            s1 = scores[1, i] + ((x - a1) * (x - a1) + (y - b1) * (y - b1))
-            s2 = scores[2, i] + ((x - a2) * (x - a2) + (y - b2) * (y - b2))
-            s3 = scores[3, i] + ((x - a3) * (x - a3) + (y - b3) * (y - b3))
-            best, second, j = scores[4, i], scores[5, i], labels[i]
-            second = min(second, max(best, s0))
-            j = j0 if s0 < best else j
-            best = min(best, s0)
-            second = min(second, max(best, s1))
-            j = j1 if s1 < best else j
-            best = min(best, s1)
-            second = min(second, max(best, s2))
-            j = j2 if s2 < best else j
-            best = min(best, s2)
-            second = min(second, max(best, s3))
-            j = j3 if s3 < best else j
-            best = min(best, s3)
-            scores[4, i] = best
-            scores[5, i] = second
-            labels[i] = j
+from dkmeans.engine.search_workspace import WIDTH, Workspace
 
-
-@njit(**_INNER)
-def _scan(work, score, count):
-    """Two nearest centers of the first ``count`` rows listed; return how many changed the nearest.
-
-    Those move from the sum of the one center to that of the other.
-    """
-    near, follow, own = work.dist[_NEAR], work.dist[_NEXT], work.own
-    rows, tile, scores, labels = work.rows, work.tile, work.scores, work.labels
-    changed = 0
-    for start in range(0, count, WIDTH):
-        many = min(WIDTH, count - start)
-        for i in range(many):
-            b, lane = rows[start + i] >> 6, rows[start + i] & 63
-            for f in range(tile.shape[1]):
-                tile[0, f, i] = work.tiles[b, f, lane]
-        score(tile, 0, work.centers, scores, labels)
-        for i in range(many):
-            b, lane = rows[start + i] >> 6, rows[start + i] & 63
-            if labels[i] != own[b, lane]:
-                changed += 1
-                _move(work, b, lane, labels[i])
-            near[b, lane], follow[b, lane] = scores[4, i], scores[5, i]
-    return changed
-
-
-@njit(**_INNER)
-def _scan_all(work, score):
-    """Likewise for every row."""
-    near, follow, own = work.dist[_NEAR], work.dist[_NEXT], work.own
-    scores, labels = work.scores, work.labels
-    changed = 0
-    for b in range(near.shape[0]):
-        score(work.tiles, b, work.centers, scores, labels)
-        for i in range(WIDTH):
-            if labels[i] != own[b, i]:
-                changed += 1
-                _move(work, b, i, labels[i])
-        for i in range(WIDTH):
-            near[b, i] = scores[4, i]
-        for i in range(WIDTH):
-            follow[b, i] = scores[5, i]
-    return changed
-
-
-@njit(**_INNER)
-def _move(work, b, i, new):
-    """Move a row from the sum of one center to that of another."""
-    old, mass, sums = work.own[b, i], work.stats[_MASS], work.sums
-    weight = np.float64(work.weights[b, i])
-    mass[old] -= weight
-    mass[new] += weight
-    for f in range(sums.shape[1]):
-        value = weight * work.tiles[b, f, i]
-        sums[old, f] -= value
-        sums[new, f] += value
-    work.own[b, i] = new
-
-
-@njit(**_INNER, fastmath={"contract"})
-def _share(near, weights, b, part):
-    """Cost of a tile: summed by folding it in half, an order that vectorises."""
-    for i in range(16):
-        first = weights[b, i] * near[b, i] + weights[b, i + 16] * near[b, i + 16]
-        second = weights[b, i + 32] * near[b, i + 32] + weights[b, i + 48] * near[b, i + 48]
-        part[1, i] = first + second
-    for i in range(4):
-        part[2, i] = (part[1, i] + part[1, i + 4]) + (part[1, i + 8] + part[1, i + 12])
-    return np.float64((part[2, 0] + part[2, 1]) + (part[2, 2] + part[2, 3]))
-
-
-@njit(**_INNER)
-def _total(work):
-    """Cost of every tile, and the loss of removing each center; return the cost."""
-    near, follow, own, loss = (
-        work.dist[_NEAR],
-        work.dist[_NEXT],
-        work.own,
-        work.stats[_LOSS],
-    )
-    for j in range(loss.shape[0]):
-        loss[j] = 0
-    total = 0.0
-    for b in range(work.tiles.shape[0]):
-        work.share[b] = _share(near, work.weights, b, work.scores)
-        total += work.share[b]
-        for i in range(WIDTH):
-            loss[own[b, i]] += work.weights[b, i] * (follow[b, i] - near[b, i])
-    return total
-
-
-@njit(**_INNER)
-def _draw(work, total):
-    """Copy to ``work.point`` a row drawn in proportion to its share of the cost ``total``."""
-    near, weights = work.dist[_NEAR], work.weights
-    target = _random(work) * total
-    b = 0
-    while b < work.share.shape[0] - 1 and (target >= work.share[b] or work.share[b] == 0):
-        target -= work.share[b]
-        b += 1
-    while work.share[b] == 0 and b > 0:  # the target lay beyond the last share by rounding
-        b -= 1
-    chosen = 0
-    for i in range(WIDTH):
-        part = weights[b, i] * near[b, i]
-        if part > 0:
-            chosen = i
-            target -= part
-            if target < 0:
-                break
-    for f in range(work.tiles.shape[1]):
-        work.point[f] = work.tiles[b, f, chosen]
-
-
-@njit(**_INNER, fastmath={"nnan", "nsz"})
-def _absorb(near, follow, own, fresh, b, j):
-    """Take center j, at distances ``fresh``, into the two nearest of a tile's rows."""
-    for i in range(WIDTH):
-        new, best, second = fresh[b, i], near[b, i], follow[b, i]
-        own[b, i] = j if new < best else own[b, i]
-        follow[b, i] = min(second, max(best, new))
-        near[b, i] = min(best, new)
-
-
-@njit(**_INNER)
-def _place(work, j):
-    for f in range(work.tiles.shape[1]):
-        work.centers[j // 4, f, j % 4] = work.point[f]
-
-
-@njit(**_INNER)
-def _closer(fresh, follow, b):
-    """How many rows of a tile have the center on trial among their two nearest."""
-    count = np.int32(0)
-    for i in range(WIDTH):
-        count += np.int32(1) if fresh[b, i] < follow[b, i] else np.int32(0)
-    return count
-
-
-@njit(**_INNER)
-def _weigh(work):
-    """Gain by the center on trial; ``change`` is what giving up each center for it would cost."""
-    near, follow, fresh, own = (
-        work.dist[_NEAR],
-        work.dist[_NEXT],
-        work.dist[_FRESH],
-        work.own,
-    )
-    loss, change = work.stats[_LOSS], work.stats[_CHANGE]
-    for j in range(loss.shape[0]):
-        change[j] = loss[j]
-    gain = 0.0
-    for b in range(work.tiles.shape[0]):
-        if _closer(fresh, follow, b) == 0:
-            continue
-        for i in range(WIDTH):
-            new = fresh[b, i]
-            if new < follow[b, i]:
-                weight = np.float64(work.weights[b, i])
-                if new < near[b, i]:
-                    gain += weight * (near[b, i] - new)
-                    change[own[b, i]] -= weight * (follow[b, i] - near[b, i])
-                else:
-                    change[own[b, i]] -= weight * (follow[b, i] - new)
-    return gain
-
-
-@njit(**_INNER)
-def _least(values):
-    """Index of the least value, the lowest on ties."""
-    least = 0
-    for j in range(values.shape[0]):
-        if values[j] < values[least]:
-            least = j
-    return least
-
-
-@njit(**_INNER)
-def _swap(work, score, j):
-    """Put the point on trial in the place of center j."""
-    near, follow, fresh = work.dist[_NEAR], work.dist[_NEXT], work.dist[_FRESH]
-    own, rows, gone = work.own, work.rows, work.dist[_GONE]
-    for f in range(work.tiles.shape[1]):
-        work.spare[f] = work.centers[j // 4, f, j % 4]
-    _sweep(work.tiles, work.spare, gone)
-    _place(work, j)
-    count = 0
-    for b in range(work.tiles.shape[0]):
-        for i in range(WIDTH):
-            rows[count] = b * WIDTH + i
-            count += own[b, i] == j or gone[b, i] <= follow[b, i] * ROUNDED
-        if _closer(fresh, follow, b) > 0:
-            for i in range(WIDTH):
-                if fresh[b, i] < near[b, i] and own[b, i] != j:
-                    _move(work, b, i, j)
-            _absorb(near, follow, own, fresh, b, np.int32(j))
-    _scan(work, score, count)
-
-
-@njit(**_INNER)
-def _tally(work):
-    """Sum and weight of the rows of each center."""
-    own, mass = work.own, work.stats[_MASS]
-    for j in range(mass.shape[0]):
-        mass[j] = 0
-        for f in range(work.sums.shape[1]):
-            work.sums[j, f] = 0
-    for b in range(work.tiles.shape[0]):
-        for i in range(WIDTH):
-            weight, j = np.float64(work.weights[b, i]), own[b, i]
-            mass[j] += weight
-            for f in range(work.tiles.shape[1]):
-                work.sums[j, f] += weight * work.tiles[b, f, i]
-
-
-@njit(**_INNER)
-def _recenter(work):
-    """Move the centers to the means of their rows; return the greatest two moves and whose."""
-    mass, shift = work.stats[_MASS], work.stats[_SHIFT]
-    first, second, whose = 0.0, 0.0, -1
-    for j in range(mass.shape[0]):
-        moved = 0.0
-        if mass[j] > 1e-12:
-            for f in range(work.tiles.shape[1]):
-                new = np.float32(work.sums[j, f] / mass[j])
-                diff = np.float64(new) - work.centers[j // 4, f, j % 4]
-                moved += diff * diff
-                work.centers[j // 4, f, j % 4] = new
-        moved = math.sqrt(moved) * 1.000001
-        shift[j] = moved
-        if moved > first:
-            first, second, whose = moved, first, j
-        elif moved > second:
-            second = moved
-    return first, second, whose
-
-
-@njit(**_INNER)
-def _explained(work):
-    """Sum of |sum|^2 / weight over the centers: by how much it rises, the cost falls."""
-    mass = work.stats[_MASS]
-    total = 0.0
-    for j in range(mass.shape[0]):
-        if mass[j] > 1e-12:
-            part = 0.0
-            for f in range(work.tiles.shape[1]):
-                part += work.sums[j, f] * work.sums[j, f]
-            total += part / mass[j]
-    return total
-
-
-@njit(**_INNER)
-def _bound(work, first, second, whose):
-    """Loosen the bounds by the moves; list the rows whose center may have changed."""
-    near, follow, own, rows = (
-        work.dist[_NEAR],
-        work.dist[_NEXT],
-        work.own,
-        work.rows,
-    )
-    shift = work.stats[_SHIFT]
-    count = 0
-    for b in range(near.shape[0]):
-        for i in range(WIDTH):
-            j = own[b, i]
-            near[b, i] += np.float32(shift[j])
-            follow[b, i] -= np.float32(second if j == whose else first)
-            rows[count] = b * WIDTH + i
-            count += near[b, i] >= follow[b, i]
-    return count
+BOUNDED = 24  # centers from which Lloyd keeps bounds instead of scanning all rows
+_ENTRY: dict[str, Any] = {**COMPILED, "cache": True}
 
 
 @njit(**_ENTRY)
@@ -405,31 +55,31 @@ def _seed(work):
 
     Rows are repeated where too few differ.
     """
-    near, follow, fresh = work.dist[_NEAR], work.dist[_NEXT], work.dist[_FRESH]
+    near, follow, fresh = work.dist[NEAR], work.dist[NEXT], work.dist[FRESH]
     own = work.own
     for b in range(work.tiles.shape[0]):
         for i in range(WIDTH):
             near[b, i], follow[b, i], own[b, i] = np.float32(1), NEVER, 0
-        work.share[b] = _share(near, work.weights, b, work.scores)
+        work.share[b] = share_of(near, work.weights, b, work.scores)
     total = 0.0
     for b in range(work.share.shape[0]):
         total += work.share[b]
     for j in range(work.sums.shape[0]):
         if total > 0:
-            _draw(work, total)
+            draw(work, total)
         if j == 0:
             for b in range(work.tiles.shape[0]):
                 for i in range(WIDTH):
                     near[b, i] = NEVER
-        _place(work, j)
-        _sweep(work.tiles, work.point, fresh)
+        place(work, j)
+        sweep(work.tiles, work.point, fresh)
         total = 0.0
         for b in range(work.tiles.shape[0]):
-            if _closer(fresh, follow, b) > 0:
-                _absorb(near, follow, own, fresh, b, np.int32(j))
-                work.share[b] = _share(near, work.weights, b, work.scores)
+            if closer(fresh, follow, b) > 0:
+                absorb(near, follow, own, fresh, b, np.int32(j))
+                work.share[b] = share_of(near, work.weights, b, work.scores)
             total += work.share[b]
-    return _total(work)
+    return cost_of(work)
 
 
 @njit(**_ENTRY)
@@ -443,17 +93,17 @@ def _swaps(work, score, cost, most, patience):
     for _ in range(most):
         if failed >= patience or cost <= 0:
             break
-        _draw(work, cost)
-        _sweep(work.tiles, work.point, work.dist[_FRESH])
-        gain = _weigh(work)
-        j = _least(work.stats[_CHANGE])
+        draw(work, cost)
+        sweep(work.tiles, work.point, work.dist[FRESH])
+        gain = weigh(work)
+        j = least_of(work.stats[CHANGE])
         failed += 1
-        change = work.stats[_CHANGE, j] - gain
+        change = work.stats[CHANGE, j] - gain
         if change < -1e-6 * cost:
             if change < -cost / (4 * work.sums.shape[0]):
                 failed = 0
-            _swap(work, score, j)
-            cost = _total(work)
+            swap(work, score, j)
+            cost = cost_of(work)
     return cost
 
 
@@ -465,46 +115,46 @@ def _lloyd(work, score, cost, tol, most):
     need a scan (Hamerly 2010).
     """
     bounded = work.sums.shape[0] >= BOUNDED
-    near, follow, rows = work.dist[_NEAR], work.dist[_NEXT], work.rows
-    _tally(work)
+    near, follow, rows = work.dist[NEAR], work.dist[NEXT], work.rows
+    tally(work)
     if bounded:
         for b in range(near.shape[0]):
             for i in range(WIDTH):
                 near[b, i], follow[b, i] = math.sqrt(near[b, i]), math.sqrt(follow[b, i])
-    explained = _explained(work)
+    explained = explained_by(work)
     for _ in range(most):
-        first, second, whose = _recenter(work)
+        first, second, whose = recenter(work)
         if bounded:
-            count = _bound(work, first, second, whose)
-            changed = _scan(work, score, count)
+            count = loosen(work, first, second, whose)
+            changed = scan(work, score, count)
             for i in range(count):
                 b, lane = rows[i] >> 6, rows[i] & 63
                 near[b, lane] = math.sqrt(near[b, lane])
                 follow[b, lane] = math.sqrt(follow[b, lane])
         else:
-            changed = _scan_all(work, score)
-        before, explained = explained, _explained(work)
+            changed = scan_all(work, score)
+        before, explained = explained, explained_by(work)
         if changed == 0 or explained - before <= tol * cost:
             break
-    _recenter(work)
-    _scan_all(work, score)
-    return _total(work)
+    recenter(work)
+    scan_all(work, score)
+    return cost_of(work)
 
 
-@njit(**_INNER)
+@njit(**INNER)
 def _copy(source, target):
     """Remember the state, or go back to what was remembered."""
     for i in range(target.shape[0]):
         target[i] = source[i]
 
 
-@njit(**_INNER)
+@njit(**INNER)
 def _move_some(work, worth):
     """Move to their means the centers for which it lowers the cost by ``worth``.
 
     Those, and all that were moved before, are gathered in ``few``; return how many.
     """
-    mass, moved = work.stats[_MASS], work.stats[_SHIFT]
+    mass, moved = work.stats[MASS], work.stats[SHIFT]
     many, fresh = 0, 0
     for j in range(mass.shape[0]):
         if mass[j] <= 1e-12:
@@ -530,14 +180,14 @@ def _move_some(work, worth):
     return many if fresh > 0 else 0
 
 
-@njit(**_INNER)
+@njit(**INNER)
 def _assign_few(work, score, many):
     """Nearest center of every row, when no others have moved than the ``many`` in ``few``.
 
     ``next`` is a lower bound on the distances to those that have not.
     """
-    near, follow, own = work.dist[_NEAR], work.dist[_NEXT], work.own
-    moved, few = work.stats[_SHIFT], work.few[: (many + 3) // 4]
+    near, follow, own = work.dist[NEAR], work.dist[NEXT], work.own
+    moved, few = work.stats[SHIFT], work.few[: (many + 3) // 4]
     count = 0
     for b in range(near.shape[0]):
         score(work.tiles, b, few, work.scores, work.labels)
@@ -547,32 +197,32 @@ def _assign_few(work, score, many):
                 if best < near[b, i]:
                     follow[b, i] = near[b, i]
                     near[b, i] = best
-                    _move(work, b, i, work.which[work.labels[i]])
+                    move_row(work, b, i, work.which[work.labels[i]])
             elif best <= follow[b, i]:
                 near[b, i] = best
                 if work.which[work.labels[i]] != own[b, i]:
-                    _move(work, b, i, work.which[work.labels[i]])
+                    move_row(work, b, i, work.which[work.labels[i]])
             else:
                 work.rows[count] = b * WIDTH + i
                 count += 1
-    _scan(work, score, count)
+    scan(work, score, count)
 
 
-@njit(**_INNER)
+@njit(**INNER)
 def _settle(work, score, kept, worth, iterations):
     """A few iterations of Lloyd that move only where it is worth it, from an exact state.
 
     Returns what is explained then; given up when it will hardly reach ``kept``.
     """
     for j in range(work.stats.shape[1]):
-        work.stats[_SHIFT, j] = 0
-    explained = _explained(work)
+        work.stats[SHIFT, j] = 0
+    explained = explained_by(work)
     for _ in range(iterations):
         many = _move_some(work, worth)
         if many == 0:
             break
         _assign_few(work, score, many)
-        before, explained = explained, _explained(work)
+        before, explained = explained, explained_by(work)
         if explained + 3 * (explained - before) < kept:
             break
     return explained
@@ -582,25 +232,25 @@ def _settle(work, score, kept, worth, iterations):
 def _shake(work, score, cost, most, patience, worth, iterations):
     """Random swaps, each followed by a local Lloyd before it is judged (Fraenti 2018)."""
     failed = 0
-    _tally(work)
+    tally(work)
     _copy(work.state, work.saved)
-    kept = _explained(work)
+    kept = explained_by(work)
     for _ in range(most):
         if failed >= patience or cost <= 0:
             break
-        _draw(work, cost)
-        _sweep(work.tiles, work.point, work.dist[_FRESH])
-        _weigh(work)
-        j = _least(work.stats[_CHANGE])
-        _swap(work, score, j)
+        draw(work, cost)
+        sweep(work.tiles, work.point, work.dist[FRESH])
+        weigh(work)
+        j = least_of(work.stats[CHANGE])
+        swap(work, score, j)
         new = _settle(work, score, kept, worth * cost, iterations)
         failed += 1
         if new > kept + 1e-6 * cost:
             if new > kept + 1e-4 * cost:
                 failed = 0
-            _scan_all(work, score)
-            cost = _total(work)
-            kept = _explained(work)
+            scan_all(work, score)
+            cost = cost_of(work)
+            kept = explained_by(work)
             _copy(work.state, work.saved)
         else:
             _copy(work.saved, work.state)
@@ -610,11 +260,11 @@ def _shake(work, score, cost, most, patience, worth, iterations):
 @njit(**_ENTRY)
 def _start(work, score):
     """From the centers given; return the cost."""
-    _scan_all(work, score)
-    return _total(work)
+    scan_all(work, score)
+    return cost_of(work)
 
 
-def explore(work: Work, score: Any, given: bool, plan: Plan) -> float:
+def explore(work: Workspace, score: Any, given: bool, effort: Effort) -> float:
     """One search, as planned; return the cost.
 
     ``score`` is :func:`score_tile`: called by its address, it is compiled once, not in each caller.
@@ -625,11 +275,11 @@ def explore(work: Work, score: Any, given: bool, plan: Plan) -> float:
     """
     several = work.sums.shape[0] > 1
     cost: float = _start(work, score) if given else _seed(work)
-    if several and plan.tries > 0:
-        cost = _swaps(work, score, cost, plan.tries, plan.patience)
-    cost = _lloyd(work, score, cost, plan.tol, plan.iterations)
-    if several and plan.shakes > 0:
-        limits = (plan.shakes, plan.shake_patience, plan.worth, plan.shake_iterations)
+    if several and effort.tries > 0:
+        cost = _swaps(work, score, cost, effort.tries, effort.patience)
+    cost = _lloyd(work, score, cost, effort.tol, effort.iterations)
+    if several and effort.shakes > 0:
+        limits = (effort.shakes, effort.shake_patience, effort.worth, effort.shake_iterations)
         cost = _shake(work, score, cost, *limits)
-        cost = _lloyd(work, score, cost, plan.tol, plan.iterations)
+        cost = _lloyd(work, score, cost, effort.tol, effort.iterations)
     return cost

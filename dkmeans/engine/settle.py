@@ -2,32 +2,29 @@
 
 After a pass, sums of *all* rows are known. While the centers have moved so little that no row that
 was not kept can have changed sides, the sums change only by the kept rows that did, and these are
-exact integers (see ``grid.py``): the iterations are those of plain Lloyd's to the bit. The bounds
-are those of Hamerly 2010 ("Making k-means even faster"), with the largest move taken over the
-centers that are near enough to matter (Ryšavý and Hamerly 2016).
+exact integers (see ``grid.py``): the iterations are those of plain Lloyd's to the bit. Which rows
+can have changed, ``bounds.py`` knows.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans._typing import Floats, Ints
 from dkmeans.engine import exact
+from dkmeans.engine.bounds import KeptRows, drops_of, lengths_of
 from dkmeans.engine.grid import Grid, levels_of, sums_to_floats
-from dkmeans.engine.kept import Chunk, Kept
+from dkmeans.engine.kept import Chunk
 from dkmeans.engine.partial import Partial, Rows
 from dkmeans.engine.update import masses_of, update
 
-_GATHERED = 2**22  # bytes of rows that are put together to be assigned anew
 _DIGITS = 1e-11  # likely relative error of the last inertia from which a pass measures it
 _MOST_LOST = 1e-9  # likewise the largest that there can be
-_MOST_STALE = 0.5  # share of a chunk from which all of it is assigned anew where it is
 
 
 @dataclass(frozen=True)
@@ -128,9 +125,9 @@ class Rules:
 def settle(partial: Partial, course: Course, rules: Rules, threads: int) -> Settled:
     """Update the centers, and iterate for as long as the kept rows tell all changes."""
     kept, rows = partial.kept, None
-    sums = _Sums(partial, rules)
+    sums = Sums(partial, rules)
     if kept is not None and not kept.tells_nothing:
-        rows = _Rows(kept, course.centers, threads)
+        rows = KeptRows(kept, course.centers, threads)
     try:
         course, taken, done = _steps(sums, rows, course, rules)
     finally:
@@ -148,7 +145,7 @@ def settle(partial: Partial, course: Course, rules: Rules, threads: int) -> Sett
 
 
 def _steps(
-    sums: _Sums, rows: _Rows | None, course: Course, rules: Rules
+    sums: Sums, rows: KeptRows | None, course: Course, rules: Rules
 ) -> tuple[Course, tuple[Taken, ...], bool]:
     """The iterations that can be taken, where they lead, and whether the run has ended."""
     taken, done, since = list[Taken](), False, time.perf_counter()
@@ -169,7 +166,7 @@ def _steps(
     return course, tuple(taken), done
 
 
-def _iterate(sums: _Sums, course: Course, rules: Rules) -> tuple[Course, Taken, bool]:
+def _iterate(sums: Sums, course: Course, rules: Rules) -> tuple[Course, Taken, bool]:
     """One update, or the last entry of a run; whether its inertia has all its digits."""
     course = course if course.anchor else _anchored(sums, course, rules)
     inertia, sure = sums.inertia(course)
@@ -187,13 +184,13 @@ def _iterate(sums: _Sums, course: Course, rules: Rules) -> tuple[Course, Taken, 
         reason = "tol"
     elif course.n_iter == rules.stop.max_iter:
         reason = "max_iter"
-    drops = drops_of(_lengths(found.centers - course.centers))
+    drops = drops_of(lengths_of(found.centers - course.centers))
     measure = course.measure and not reason  # the last inertia is found as without a pass
     course = replace(course, centers=found.centers, reason=reason, drops=drops, measure=measure)
     return course, step, sure
 
 
-def _anchored(sums: _Sums, course: Course, rules: Rules) -> Course:
+def _anchored(sums: Sums, course: Course, rules: Rules) -> Course:
     partial, grid = sums.partial(), rules.grid
     inertia = exact.to_float(partial.inertia)
     mass = masses_of(partial.counts, partial.masses, grid, rules.weighted)
@@ -217,7 +214,7 @@ def _mean_variance(anchor: Anchor, grid: Grid) -> float:
     return max(0.0, squares / total - float(np.sum(mean * mean))) / len(mean)
 
 
-class _Sums:
+class Sums:
     """Sums of all rows under the present assignment."""
 
     def __init__(self, partial: Partial, rules: Rules) -> None:
@@ -309,136 +306,3 @@ def _own(partial: Partial, centers: Floats, rules: Rules) -> Ints:
         total,
     )
     return total
-
-
-class _Rows:
-    """The kept rows, whose labels follow the centers.
-
-    ``_limits`` (k,) is by how much margins of rows of each cluster have shrunk at most since the
-    pass. A row is due when that has reached its bound.
-    """
-
-    def __init__(self, kept: Kept, centers: Floats, threads: int) -> None:
-        self._kept = kept.gathered()
-        self._at_pass = self._centers = centers
-        self._reach = kept.reach.copy()
-        self._limits = np.zeros(len(centers))
-        self._near = ~_apart(centers, self._reach)  # each is near itself
-        self.assigned = 0  # rows, the last time
-        self._bounds = [c.margins.copy() for c in self._kept.chunks]
-        many = self._kept.n_rows * centers.size > 2**22 and len(self._kept.chunks) > 1
-        self._pool = ThreadPoolExecutor(threads) if many and threads > 1 else None
-
-    def close(self) -> None:
-        """End the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
-
-    def follow(self, centers: Floats, sums: _Sums) -> bool:
-        """Assign the rows to ``centers``; False if others may have changed sides as well."""
-        moves = _lengths(centers - self._centers)
-        self._reach += moves
-        apart = _apart(centers, self._reach)
-        if not self._others_stay(centers, apart):
-            return False
-        back = (~apart & ~self._near).any(axis=1)  # clusters that others have come near to
-        self._near[back] |= ~apart[back]
-        self._limits += moves + _largest_near(moves, self._near)
-        due = self._limits + _rounding(centers, self._reach)
-        due[back] = np.inf
-        self._centers = centers
-        self._assign(due, sums)
-        return True
-
-    def _others_stay(self, centers: Floats, apart: AnyArray) -> bool:
-        """Whether no row that was not kept can have changed sides since the pass."""
-        if np.isinf(self._kept.floor).all():
-            return True
-        moves = _lengths(centers - self._at_pass) + _rounding(centers, self._reach)
-        holds = moves[:, None] + moves[None, :] < self._kept.floor[:, None]
-        np.fill_diagonal(holds, True)
-        return bool((holds | apart).all())
-
-    def _assign(self, due: Floats, sums: _Sums) -> None:
-        from dkmeans.engine import kernels
-
-        scorer = kernels.prepare(self._centers)
-
-        def one(at: int) -> tuple[Ints, Ints, Floats, int]:
-            chunk, bounds = self._kept.chunks[at], self._bounds[at]
-            return _assign_due(chunk, bounds, due, self._limits, scorer, len(self._centers))
-
-        chunks = range(len(self._kept.chunks))
-        found = self._pool.map(one, chunks) if self._pool is not None else map(one, chunks)
-        self.assigned = 0
-        for chunk, (rows, old, reach, assigned) in zip(self._kept.chunks, found, strict=True):
-            self.assigned += assigned
-            np.maximum(self._reach, reach, out=self._reach)
-            if len(rows):
-                sums.move(chunk, rows, old)
-        sums.measured = False
-
-
-def _assign_due(
-    chunk: Chunk, bounds: Floats, due: Floats, limits: Floats, scorer: Any, k: int
-) -> tuple[Ints, Ints, Floats, int]:
-    """Assign the rows that are due: those that changed sides, their old labels, reach, how many."""
-    from dkmeans.engine import margin_kernels
-
-    n, reach = len(chunk.labels), np.zeros(k)
-    rows = np.empty(n, np.int64)
-    rows = rows[: margin_kernels.stale(chunk.labels, bounds, due, rows)]
-    if len(rows) > _MOST_STALE * n:
-        rows = np.arange(n)
-    labels, margins = np.empty(len(rows), np.int32), np.empty(len(rows), np.float32)
-    step = len(rows) if len(rows) == n else max(1, _GATHERED // max(1, chunk.X[:1].nbytes))
-    for start in range(0, len(rows), max(1, step)):
-        piece = slice(start, start + step)
-        X = chunk.X if len(rows) == n else chunk.X[rows[piece]]
-        X = X.view()
-        X.flags.writeable = False
-        margin_kernels.reassign(X, scorer, labels[piece], margins[piece], reach)
-    moved, old = np.empty(len(rows), np.int64), np.empty(len(rows), np.int32)
-    many = margin_kernels.settle_rows(
-        rows, labels, margins, limits, chunk.labels, bounds, moved, old
-    )
-    return moved[:many].copy(), old[:many].copy(), reach, len(rows)
-
-
-def _lengths(vectors: Floats) -> Floats:
-    """Euclidean lengths (k,) of vectors (k, d), not less than they are."""
-    lengths: Floats = np.sqrt(np.square(vectors).sum(axis=1)) * (1 + 1e-12)
-    return lengths
-
-
-def drops_of(moves: Floats) -> Floats:
-    """By how much margins in each cluster can shrink when the centers move so far (k,)."""
-    others = np.full_like(moves, moves.max())
-    if len(moves) > 1:
-        top = int(np.argmax(moves))
-        others[top] = np.delete(moves, top).max()
-    return moves + others
-
-
-def _largest_near(values: Floats, near: AnyArray) -> Floats:
-    """For each of ``values`` (k,) the largest of those near it (k, k), itself left out."""
-    considered = np.where(near, values, 0.0)
-    np.fill_diagonal(considered, 0.0)
-    largest: Floats = considered.max(axis=1)
-    return largest
-
-
-def _rounding(centers: Floats, reach: Floats) -> float:
-    """More than what the direct formula in float64 can be wrong in a difference of distances."""
-    return float(2.0**-50 * (centers.shape[1] + 16) * reach.max())
-
-
-def _apart(centers: Floats, reach: Floats) -> AnyArray:
-    """Pairs (k, k) so far apart that no row of the first, within its reach, is near the second."""
-    moved = centers - centers.mean(axis=0)
-    sq_norms = np.square(moved).sum(axis=1)
-    sq = sq_norms[:, None] + sq_norms[None, :] - 2 * moved @ moved.T
-    sq -= 2.0**-48 * (centers.shape[1] + 16) * (sq_norms[:, None] + sq_norms[None, :])
-    far = 2 * reach * (1 + 1e-9) + _rounding(centers, reach)
-    apart: AnyArray = sq > np.square(far)[:, None]
-    return apart

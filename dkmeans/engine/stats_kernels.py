@@ -10,7 +10,6 @@ from dkmeans.engine.sampling import offer
 from dkmeans.engine.sum_kernels import add_exact
 
 _ROWS = 256  # measured at once
-_FEATURES = 16  # added up before a center that is too far is given up
 
 
 @njit(cache=True, nogil=True)
@@ -30,35 +29,21 @@ def add_distances(X, centers, labels, distances, squares):
                 add_exact(squares[found[i]], sq[i])
 
 
-@njit(nogil=True, inline="always")
-def _sq_distance(X, i, centers, j, limit):
-    """Squared distance of row i to center j; where it is above ``limit``, something above it."""
-    total = 0.0
-    f, d = 0, X.shape[1]
-    while f < d and total <= limit:
-        for g in range(f, min(f + _FEATURES, d)):
-            difference = np.float64(X[i, g]) - centers[j, g]
-            total += difference * difference
-        f += _FEATURES
-    return total
-
-
 @njit(cache=True, nogil=True)
-def add_silhouettes(X, centers, labels, sums):
-    """Add the simplified silhouette of each row of X to the exact sum (k, LIMBS) of its label.
+def add_silhouettes(distances, labels, sums):
+    """Add the simplified silhouette of each row to the exact sum (k, LIMBS) of its label.
 
-    That is ``(b - a) / max(a, b)``, with a the distance to the center of the label and b that to
-    the nearest other center; 0 where both are 0. The label -1 adds nothing.
+    That is ``(b - a) / max(a, b)``, where ``distances`` (n, k) has a, to the center of the label,
+    and b, to the nearest other center; 0 where both are 0. The label -1 adds nothing.
     """
-    for i in range(X.shape[0]):
+    for i in range(distances.shape[0]):
         own = labels[i]
         if own < 0:
             continue
-        other = np.inf
-        for j in range(centers.shape[0]):
+        a, b = distances[i, own], np.inf
+        for j in range(distances.shape[1]):
             if j != own:
-                other = min(other, _sq_distance(X, i, centers, j, other))
-        a, b = np.sqrt(_sq_distance(X, i, centers, own, np.inf)), np.sqrt(other)
+                b = min(b, distances[i, j])
         if max(a, b) > 0:
             add_exact(sums[own], (b - a) / max(a, b))
 

@@ -14,7 +14,8 @@ from numba import njit
 from dkmeans.engine.kernels import assign_tile, sq_tile, tile_buffers
 from dkmeans.engine.margin_kernels import margin_tile
 from dkmeans.engine.sampling import offer
-from dkmeans.engine.vector_kernels import EIGHT, add_rows
+from dkmeans.engine.vector_sum_kernels import add_rows
+from dkmeans.engine.vectors import EIGHT
 
 COPIED = 512  # sums of as many numbers have copies
 

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 CENTER_BYTES = (
     64 * 2**20
 )  # centers kept by a history in all; beyond, every other step's are dropped
+_SHOWN = 5  # steps at either end of a long table in a notebook
+_HEAD = ["phase", "step", "inertia", "shift", "smallest", "largest", "s", "passes", "MB read"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,29 +225,35 @@ class History(Sequence[Iteration]):
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise FormatError(f"{where} is not a dkmeans history of version 1: {error}") from error
 
-    def __str__(self) -> str:
+    def table(self) -> list[list[str]]:
+        """A head and a line a step, as text."""
         runs = len({i.run for i in self}) > 1
-        head = [
-            "phase",
-            "step",
-            "inertia",
-            "shift",
-            "smallest",
-            "largest",
-            "s",
-            "passes",
-            "MB read",
-        ]
-        rows = [([str(i.run)] if runs else []) + _cells(i) for i in self]
-        table = [(["run"] if runs else []) + head, *rows]
+        head = [*(["run"] if runs else []), *_HEAD]
+        return [head, *(([str(i.run)] if runs else []) + _cells(i) for i in self)]
+
+    def __str__(self) -> str:
+        table = self.table()
         widths = [max(len(row[c]) for row in table) for c in range(len(table[0]))]
         return "\n".join(
             "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
             for row in table
         )
 
+    def _repr_html_(self) -> str:
+        """The table for a notebook, its first and last steps where there are many."""
+        head, *rows = self.table()
+        if len(rows) > 2 * _SHOWN:
+            rows[_SHOWN:-_SHOWN] = [["\N{HORIZONTAL ELLIPSIS}"] * len(head)]
+        lines = [_html_row("th", head), *(_html_row("td", row) for row in rows)]
+        return f'<table style="font-variant-numeric: tabular-nums">{"".join(lines)}</table>'
+
     def __repr__(self) -> str:
         return f"<History of {len(self)} steps, {self.passes} passes, {self.seconds:.2f} s>"
+
+
+def _html_row(tag: str, cells: Sequence[str]) -> str:
+    style = f'<{tag} style="text-align: right; padding: 0 .6em">'
+    return f"<tr>{''.join(f'{style}{escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
 
 def _cells(i: Iteration) -> list[str]:

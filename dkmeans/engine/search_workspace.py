@@ -1,5 +1,5 @@
 # mypy: disallow-untyped-calls=False, disallow-untyped-decorators=False
-"""The state of one search, as the kernels of ``search_kernels.py`` see it: a pointer.
+"""The state of one search, as the search's kernels see it: a pointer.
 
 Passed as a tuple of arrays it is some two hundred numbers to each function, and compiling that took
 longer than compiling what they do. So arrays are found through a table of sizes and addresses,
@@ -58,7 +58,7 @@ _ARRAYS: dict[str, tuple[Any, ...]] = {
 }
 
 
-class Work:
+class Workspace:
     """Rows, the state of one search, and scratch, for k centers of the rows in ``tiles``."""
 
     tiles: AnyArray  # d is even, the last tile is filled up with zeros
@@ -114,27 +114,27 @@ class Work:
         self.address: int = self._table.__array_interface__["data"][0]
 
 
-class _WorkType(types.Type):
+class _WorkspaceType(types.Type):
     def __init__(self) -> None:
-        super().__init__(name="dkmeans.Work")
+        super().__init__(name="dkmeans.Workspace")
 
 
-work_type = _WorkType()
+workspace_type = _WorkspaceType()
 
 
-@register_model(_WorkType)
-class _WorkModel(models.PrimitiveModel):  # type: ignore[misc]
+@register_model(_WorkspaceType)
+class _WorkspaceModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, kind: Any) -> None:
         super().__init__(manager, kind, ir.IntType(64).as_pointer())
 
 
-@typeof_impl.register(Work)
-def _typeof_work(value: Work, context: Any) -> Any:
-    return work_type
+@typeof_impl.register(Workspace)
+def _typeof_workspace(value: Workspace, context: Any) -> Any:
+    return workspace_type
 
 
-@unbox(_WorkType)
-def _unbox_work(kind: Any, value: Any, c: Any) -> Any:
+@unbox(_WorkspaceType)
+def _unbox_workspace(kind: Any, value: Any, c: Any) -> Any:
     number = c.pyapi.object_getattr_string(value, "address")
     pointer = c.pyapi.long_as_voidptr(number)
     c.pyapi.decref(number)
@@ -143,8 +143,8 @@ def _unbox_work(kind: Any, value: Any, c: Any) -> Any:
 
 
 @infer_getattr
-class _WorkAttributes(AttributeTemplate):
-    key = _WorkType
+class _WorkspaceAttributes(AttributeTemplate):
+    key = _WorkspaceType
 
     def generic_resolve(self, work: Any, name: str) -> Any:  # type: ignore[override]
         if name not in _ARRAYS:
@@ -153,7 +153,7 @@ class _WorkAttributes(AttributeTemplate):
         return types.Array(kind, len(shape), "C")
 
 
-@lower_getattr_generic(_WorkType)
+@lower_getattr_generic(_WorkspaceType)
 def _get_array(context: Any, builder: Any, kind: Any, table: Any, name: str) -> Any:
     """An array that nobody owns, of the sizes and at the address in the table."""
 
