@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 METRICS = ("silhouette", "calinski_harabasz", "davies_bouldin")
 ERROR = "silhouette_error"
+TITLES = {  # of columns and criteria, for people
+    "n_iter": "iterations",
+    "stop_reason": "stop",
+    ERROR: "\u00b1 error",
+    "calinski_harabasz": "Calinski-Harabasz",
+    "davies_bouldin": "Davies-Bouldin",
+}
 _NEITHER = math.nan, math.nan
 
 

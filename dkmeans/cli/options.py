@@ -206,7 +206,6 @@ def check_outputs(given: Given, *names: str) -> dict[str, str]:
     from dkmeans.errors import OutputError
 
     found: dict[str, str] = {}
-    source = os.path.realpath(given["input"])
     for name in names:
         if given[name] is None:
             continue
@@ -219,11 +218,19 @@ def check_outputs(given: Given, *names: str) -> dict[str, str]:
         ending = _ENDINGS.get(name, "")
         if not target.endswith(ending):
             raise OutputError(f"--{name}: {found[name]} must end in {ending}")
-        if os.path.commonpath([target, source]) in (target, source):
-            raise OutputError(f"--{name}: {found[name]} and the input {source} overlap")
+        refuse_overlap(name, found[name], given["input"])
     if len(set(found.values())) < len(found):
         raise OutputError(f"two outputs have the same path, among {', '.join(found.values())}")
     return found
+
+
+def refuse_overlap(name: str, path: str, given_input: str) -> None:
+    """Raise an OutputError if an output is in the input, or the input in it."""
+    from dkmeans.errors import OutputError
+
+    target, source = os.path.realpath(path), os.path.realpath(given_input)
+    if os.path.commonpath([target, source]) in (target, source):
+        raise OutputError(f"--{name}: {path} and the input {source} overlap")
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import time
@@ -61,6 +60,8 @@ def command(**given: Any) -> None:
     with options.cluster(given), showing(hidden=given["quiet"] or given["as_json"]):
         source = options.open_input(given)
         found = sweep(source, numbers, **options.parameters(given))
+    if files:
+        os.makedirs(given["models"], exist_ok=True)
     for k, path in files.items():
         found.models[k].save(path)
     if "report" in outputs:
@@ -69,37 +70,40 @@ def command(**given: Any) -> None:
         sweep_report(found, outputs["report"], saved=files)
     if given["as_json"]:
         seconds = time.perf_counter() - began
-        written = outputs | ({"models": list(files.values())} if files else {})
-        show_json(_results(found) | {"input": source.where, "seconds": seconds, "outputs": written})
+        models = {"models": list(files.values())} if files else {}
+        others = {"input": source.where, "seconds": seconds, "outputs": outputs | models}
+        show_json(_results(found) | others)
         return
     click.echo(_table(found))
     click.echo()
-    show_lines(_summary(found, time.perf_counter() - began))
-    show_lines([*outputs.items(), *((f"k={k}", path) for k, path in files.items())])
+    written = [*outputs.items(), *((f"k={k}", path) for k, path in files.items())]
+    show_lines(_summary(found, time.perf_counter() - began) + written)
 
 
 def _model_files(given: options.Given, numbers: list[int]) -> dict[int, str]:
-    """Where each model goes, all of which can be written; the folder is made if it is missing."""
+    """Where each model goes, all of which can be written once the folder is there."""
     from dkmeans.data.outputs import check_output
 
     if given["models"] is None:
         return {}
     folder = os.path.abspath(given["models"])
+    options.refuse_overlap("models", folder, given["input"])
     try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"--models: cannot use {folder}: {error.strerror}") from error
-    try:
-        paths = {k: os.path.join(folder, f"k{k}.npz") for k in numbers}
-        return {k: check_output(path, given["overwrite"]) for k, path in paths.items()}
+        if not os.path.isdir(folder):
+            check_output(folder)
+            return {k: _model_file(folder, k) for k in numbers}
+        return {k: check_output(_model_file(folder, k), given["overwrite"]) for k in numbers}
     except OutputError as error:
-        with contextlib.suppress(OSError):
-            os.rmdir(folder)  # where it was made just now
         raise OutputError(f"--models: {error}") from error
+
+
+def _model_file(folder: str, k: int) -> str:
+    return os.path.join(folder, f"k{k}.npz")
 
 
 def _results(found: Sweep) -> dict[str, Any]:
     """The sweep as plain values; what is not defined is None."""
+    facts = next(iter(found.models.values())).history_.facts  # with the plan of all fits
     table = found.table.reset_index()
     columns = {str(name): [_plain(v) for v in column.tolist()] for name, column in table.items()}
     return {
@@ -107,6 +111,7 @@ def _results(found: Sweep) -> dict[str, Any]:
         "best": {name: found.best_by(name) for name in found.criteria},
         "passes": found.passes,
         "bytes_read": found.bytes_read,
+        "plan": None if facts is None else facts.plan,
     }
 
 
@@ -116,17 +121,18 @@ def _plain(value: Any) -> Any:
 
 def _table(found: Sweep) -> str:
     """The table, with a star at what each criterion chooses."""
+    from dkmeans.scoring import TITLES
+
     table = found.table
     stars = {(_COLUMN_OF.get(c, c), found.best_by(c)) for c in found.criteria}
-    head = ["k", *(str(name).replace("_", " ") for name in table.columns)]
-    rows = [head] + [
-        [str(k), *(_cell(value) + " *"[(name, k) in stars] for name, value in line.items())]
-        for k, line in zip(found.models, table.to_dict("records"), strict=True)
-    ]
-    rows[0][1:] = [name + " " for name in head[1:]]
+    rows = [["k", *(f"{TITLES.get(name, name)}  " for name in table.columns)]]
+    for k, line in zip(found.models, table.to_dict("records"), strict=True):
+        marks = [" *" if (name, k) in stars else "  " for name in line]
+        cells = [_cell(value) + mark for value, mark in zip(line.values(), marks, strict=True)]
+        rows.append([str(k), *cells])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        " ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
 
@@ -138,8 +144,10 @@ def _cell(value: Any) -> str:
 
 
 def _summary(found: Sweep, seconds: float) -> list[tuple[str, str]]:
+    from dkmeans.scoring import TITLES
+
     chosen = [(name, found.best_by(name)) for name in found.criteria]
-    best = ", ".join(f"{'none' if k is None else k} by {n.replace('_', ' ')}" for n, k in chosen)
+    best = ", ".join(f"{'none' if k is None else k} by {TITLES.get(n, n)}" for n, k in chosen)
     read = f"{found.bytes_read / 1e6:,.1f} MB read"
     return [
         ("* best k", best),

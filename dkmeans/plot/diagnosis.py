@@ -33,12 +33,17 @@ def cluster_sizes(model: KMeans) -> tuple[int, ...] | None:
     return next((i.sizes for i in reversed(model.history_.best()) if i.sizes is not None), None)
 
 
+def isolated(name: str) -> str:
+    """A name within marks that keep its direction of writing from the text around it."""
+    return f"\u2068{name}\u2069"
+
+
 def _scales(model: KMeans) -> Iterator[str]:
     sample = model.history_.sample
     if sample is None or len(sample) < 2:
         return
     spread = np.std(sample.rows, axis=0, dtype=np.float64)
-    names, varied = feature_names(model), np.flatnonzero(spread)
+    names, varied = list(map(isolated, feature_names(model))), np.flatnonzero(spread)
     if len(varied) == 0:
         return
     wide, narrow = varied[spread[varied].argmax()], varied[spread[varied].argmin()]

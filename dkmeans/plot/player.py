@@ -31,7 +31,8 @@ def colors_of(k: int) -> list[tuple[str, str]]:
 
 def player_data(model: KMeans, scene: Scene) -> dict[str, Any] | None:
     """Places, labels and captions of each frame, in values that JSON has; None without frames."""
-    frames = _chosen(list(model.history_.frames()), model.n_clusters)
+    every = list(model.history_.frames())
+    frames = _chosen(every, model.n_clusters)
     if not frames:
         return None
     box = scene.box([frame.centers for frame in frames])
@@ -44,6 +45,7 @@ def player_data(model: KMeans, scene: Scene) -> dict[str, Any] | None:
         "points": _placed(scene.points[drawn], box),
         "labels": labels,
         "frames": plain,
+        "left_out": len(every) - len(frames),
         "light": light,
         "dark": dark,
         "regions": scene.view.is_whole,

@@ -3,41 +3,49 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dkmeans import __version__, plot
 from dkmeans.data.outputs import replacing
+from dkmeans.errors import DataError
 from dkmeans.plot import tables
+from dkmeans.plot.canvas import new_figure
 from dkmeans.plot.diagnosis import diagnose
 from dkmeans.plot.player import player_data
 from dkmeans.plot.scene import Scene, scene_of
+from dkmeans.plot.theme import theme_of
 from dkmeans.profiling import profile as profile_of
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from dkmeans.kmeans import KMeans
+    from dkmeans.profiling import Profile
     from dkmeans.sweeping import Sweep
 
 _NEAREST = 3  # rows of each cluster in a profile
 _DPI = 144
+_SMALL = 5.6, 3.9  # inches
 _THEMES = ("light", "dark")
 
 
 @dataclass(frozen=True)
 class Shot:
-    """A picture for a light and for a dark page, as data URIs."""
+    """A picture for a light and for a dark page, as data URIs; its size in pixels and inches."""
 
     light: str
     dark: str
     width: int
     height: int
+    inches: float
     alt: str
 
 
@@ -144,7 +152,7 @@ def _model_part(model: KMeans, X: Any, saved: str | None) -> dict[str, Any]:
         "main_pictures": list(_main_pictures(model, scene)),
         "clusters": tables.clusters(model, profile),
         "nearest": None if profile is None else tables.nearest_rows(profile),
-        "cluster_pictures": list(_cluster_pictures(model)),
+        "cluster_pictures": list(_cluster_pictures(profile or model, model)),
         "player": player,
         "player_lines": "" if player is None or scene is None else _player_lines(player, scene),
         "convergence_pictures": list(_convergence_pictures(model)),
@@ -168,7 +176,9 @@ def _player_lines(player: dict[str, Any], scene: Scene) -> str:
     text = f"{points:,} rows of the sample that the fit kept, in the colours of their clusters."
     if not scene.view.is_whole:
         text += " All features are projected onto two; stars are the centers."
-    return text + " Where iterations are many, the later ones are shown at growing distances."
+    if player["left_out"]:
+        text += f" {player['left_out']:,} of the later frames are left out."
+    return text
 
 
 def _code(saved: str | None) -> str:
@@ -181,34 +191,38 @@ def _code(saved: str | None) -> str:
     )
 
 
-def _shot(draw: Callable[[str], Any], alt: str) -> Shot:
-    """A picture in both themes."""
-    encoded, size = {}, (0, 0)
+def _shot(draw: Callable[..., Axes], what: Any, alt: str, *, own: bool = False) -> Shot:
+    """A picture of something in both themes, small enough for a phone unless of its own size."""
+    encoded = {}
     for theme in _THEMES:
-        figure: Figure = draw(theme).figure
+        ax = None if own else new_figure(*_SMALL, theme_of(theme)).add_subplot()
+        ax = draw(what, theme=theme, ax=ax)
+        legend, figure = ax.get_legend(), cast("Figure", ax.figure)
+        if legend is not None and draw in (plot.clusters, plot.voronoi):
+            legend.remove()  # the table of clusters has the colours
         file = io.BytesIO()
         figure.savefig(file, format="png", dpi=_DPI, facecolor=figure.get_facecolor())
-        data = file.getvalue()
-        size = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])  # of the head of a PNG
-        encoded[theme] = "data:image/png;base64," + base64.b64encode(data).decode()
-    return Shot(encoded["light"], encoded["dark"], size[0] // 2, size[1] // 2, alt)
+        encoded[theme] = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    width, height = (round(inches * _DPI) for inches in figure.get_size_inches())
+    return Shot(encoded["light"], encoded["dark"], width, height, round(width / _DPI, 2), alt)
 
 
 def _main_pictures(model: KMeans, scene: Scene | None) -> Iterator[Shot]:
     """The rows of the sample by cluster, over the cells of the centers where these are true."""
-    if scene is None:
-        return
-    draw = plot.voronoi if scene.view.is_whole else plot.clusters
-    yield _shot(lambda theme: draw(model, theme=theme), "Rows of a sample by cluster")
+    if scene is not None:
+        draw = plot.voronoi if scene.view.is_whole else plot.clusters
+        yield _shot(draw, model, "Rows of a sample by cluster")
 
 
-def _cluster_pictures(model: KMeans) -> Iterator[Shot]:
-    yield _shot(lambda theme: plot.profiles(model, theme=theme), "Centers of all clusters")
+def _cluster_pictures(described: KMeans | Profile, model: KMeans) -> Iterator[Shot]:
+    yield _shot(plot.profiles, described, "Means of all clusters", own=True)
+    with contextlib.suppress(DataError):  # where there are no silhouettes
+        yield _shot(plot.silhouette, model, "Silhouettes of a sample", own=True)
 
 
 def _convergence_pictures(model: KMeans) -> Iterator[Shot]:
     if any(i.phase == "lloyd" for i in model.history_):
-        yield _shot(lambda theme: plot.convergence(model, theme=theme), "Inertia by iteration")
+        yield _shot(plot.convergence, model, "Inertia by iteration")
 
 
 def _chosen_k(found: Sweep) -> int:
@@ -218,4 +232,6 @@ def _chosen_k(found: Sweep) -> int:
 
 
 def _sweep_pictures(found: Sweep) -> Iterator[Shot]:
-    yield _shot(lambda theme: plot.elbow(found, theme=theme), "Inertia by number of clusters")
+    yield _shot(plot.elbow, found, "Inertia by number of clusters")
+    if "silhouette" in found.criteria and found.best_by("silhouette") is not None:
+        yield _shot(plot.silhouette_curve, found, "Silhouette by number of clusters")

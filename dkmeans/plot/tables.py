@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dkmeans._typing import Floats
-from dkmeans.plot.diagnosis import cluster_sizes
+from dkmeans.plot.diagnosis import cluster_sizes, isolated
 from dkmeans.plot.player import colors_of
 from dkmeans.plot.scene import feature_names
+from dkmeans.scoring import TITLES
 
 if TYPE_CHECKING:
     from dkmeans.kmeans import KMeans
@@ -71,7 +72,9 @@ def facts(model: KMeans) -> Lines:
     if known is None:
         return [("Features", f"{model.n_features_in_:,}")]
     names = feature_names(model)
-    shown = ", ".join(names[:_WIDE]) + (f" and {len(names) - _WIDE:,} more" * (len(names) > _WIDE))
+    shown = ", ".join(map(isolated, names[:_WIDE])) + (
+        f" and {len(names) - _WIDE:,} more" * (len(names) > _WIDE)
+    )
     weights = "a sample_weight for each row" if known.weighted else "none"
     return [
         ("Data", known.source),
@@ -221,7 +224,7 @@ def choices(found: Sweep) -> Lines:
     """What each criterion chooses."""
     chosen = [(name, found.best_by(name)) for name in found.criteria]
     return [
-        (f"Best by {name.replace('_', ' ')}", "none" if k is None else f"{k:,} clusters")
+        (f"Best by {TITLES.get(name, name)}", "none" if k is None else f"{k:,} clusters")
         for name, k in chosen
     ]
 
@@ -229,7 +232,7 @@ def choices(found: Sweep) -> Lines:
 def sweep_table(found: Sweep) -> Table:
     """The sweep's table, with what each criterion chooses set apart."""
     table = found.table
-    head = ["clusters", *(str(name).replace("_", " ") for name in table.columns)]
+    head = ["clusters", *(TITLES.get(name, name) for name in table.columns)]
     best = {("inertia" if c == "knee" else c, found.best_by(c)) for c in found.criteria}
     rows = []
     for k, line in zip(found.models, table.to_dict("records"), strict=True):
