@@ -64,7 +64,7 @@ def profiles(described: Profile | KMeans, *, theme: str = "light", ax: Axes | No
 
 def _deviations(values: Floats, sizes: Any) -> Floats:
     """Standard deviations of each mean from that of all, over the clusters that have rows."""
-    known = np.isfinite(values).all(axis=1)
+    known = np.asarray(np.isfinite(values).all(axis=1))
     weights = np.where(known, 1.0 if sizes is None else np.asarray(sizes, float), 0.0)
     if weights.sum() == 0:
         weights = known.astype(float)
@@ -110,7 +110,7 @@ def _write(ax: Axes, values: Floats, away: Floats) -> None:
     for (row, column), value in np.ndenumerate(values):
         strong = abs(away[row, column]) > 0.62 * _REACH
         ink = "#ffffff" if strong else "#1b1f24"
-        text = number(value, 4)
+        text = number(float(value), 4)
         ax.text(column, row, text, ha="center", va="center", color=ink, fontsize=9)
 
 
