@@ -1,8 +1,8 @@
 """How many clusters? The elbow and three indices, from the same passes over the data.
 
 Three blobs, in which one to ten clusters are sought; the inertia of three is 362.790. Prints the
-table, what each criterion chooses, and how much the start matters; draws the elbow, the silhouette
-of each row and the starts.
+table, what each criterion chooses, and how much the start matters; draws the elbow, the mean
+silhouettes, the silhouette of each row and the starts.
 
     python examples/05_choose_k.py --out choose-k
 
@@ -44,6 +44,7 @@ def main() -> None:
 
     pictures = {
         "elbow": several.plot().figure,
+        "silhouettes": plot.silhouette_curve(several).figure,
         "silhouette": plot.silhouette(best).figure,
         "starts": plot.init_comparison(starts),
     }

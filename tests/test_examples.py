@@ -121,7 +121,11 @@ def test_choose_k(tmp_path: Path) -> None:
     printed = run_example(tmp_path, "05_choose_k")
     assert "362.79" in printed
     assert "3 by silhouette" in printed
-    check_pictures(tmp_path / "choose-k", printed, {"elbow.png", "silhouette.png", "starts.png"})
+    check_pictures(
+        tmp_path / "choose-k",
+        printed,
+        {"elbow.png", "silhouettes.png", "silhouette.png", "starts.png"},
+    )
 
 
 def test_customer_segments(tmp_path: Path) -> None:
