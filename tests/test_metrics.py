@@ -507,6 +507,8 @@ def test_labels_whose_rows_cannot_be_known_are_named(X, model):
     unknown = lazy(X, (300, 700), unknown=True)
     with pytest.raises(DataError, match="pass labels as a dask array of as many blocks"):
         metrics.davies_bouldin_score(unknown, model.labels_)
+    with pytest.raises(DataError, match=r"\(or labels\): [46]00 rows in block [01], X has"):
+        metrics.davies_bouldin_score(unknown, da.from_array(model.labels_, chunks=((400, 600),)))
     with pytest.raises(DataError, match=r"call labels.compute_chunk_sizes\(\) first"):
         metrics.davies_bouldin_score(da.from_array(X, chunks=(500, 3)), model.predict(unknown))
     with pytest.raises(DataError, match="labels_pred has 999 rows, X has 1000"):
