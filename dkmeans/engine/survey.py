@@ -12,7 +12,15 @@ import numpy as np
 
 from dkmeans._typing import AnyArray, Floats
 from dkmeans.engine.grid import MAX_BLOCK_ROWS, MAX_ROWS, Grid, grid_for
-from dkmeans.engine.partial import BadValue, Rows, SampleSpec, first_bad, merge_rows, rows_of
+from dkmeans.engine.partial import (
+    BadValue,
+    Rows,
+    SampleSpec,
+    first_bad,
+    join_rows,
+    merge_rows,
+    rows_of,
+)
 from dkmeans.errors import DataError
 
 SAMPLED = 64  # rows that tell where most of the data are
@@ -83,9 +91,14 @@ class Sample:
 
     def rows(self, spec: SampleSpec) -> Rows:
         """The rows of a sample that is part of this one, in the order of the data."""
-        rows = merge_rows(self.pieces, spec.most)
-        rows = rows.take(rows.keys < spec.limit)
-        return rows.take(np.argsort(rows.index))
+        rows = join_rows(self.pieces)
+        chosen = np.flatnonzero(rows.keys < spec.limit)
+        if len(chosen) > spec.most:
+            order = np.lexsort((rows.index[chosen], rows.keys[chosen]))
+            chosen = chosen[order[: spec.most]]
+        if len(chosen) < len(rows) or (np.diff(rows.index) < 0).any():
+            rows = rows.take(chosen[np.argsort(rows.index[chosen])])
+        return rows
 
 
 @dataclass(frozen=True)
