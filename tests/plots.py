@@ -69,24 +69,31 @@ def render(figure):
     FigureCanvasAgg(figure).draw()
 
 
-def overlapping(figure):
-    """Pairs of texts of a figure that overlap once it is drawn."""
+def texts_of(figure):
+    """Each text that a figure shows once it is drawn, with its box in pixels."""
     render(figure)
     hidden = set()
     for axis in figure.findobj(Axis):
         low, high = sorted(axis.get_view_interval())
         outside = [tick for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high]
         hidden |= {id(text) for tick in outside for text in (tick.label1, tick.label2)}
-    boxes = []
-    for text in {id(t): t for t in figure.findobj(Text) if t.get_visible()}.values():
-        if id(text) in hidden:
-            continue
-        if text.get_text().strip() and text.get_window_extent().width > 0:
-            boxes.append((text.get_text(), text.get_window_extent()))
-    return [
+    shown = {id(text): text for text in figure.findobj(Text) if text.get_visible()}
+    boxes = [(t.get_text(), t.get_window_extent()) for i, t in shown.items() if i not in hidden]
+    return [(text, box) for text, box in boxes if text.strip()]
+
+
+def misplaced(figure):
+    """Texts of a figure that overlap, and those that leave it."""
+    texts, (wide, high) = texts_of(figure), figure.bbox.size
+    beyond = [
+        text
+        for text, box in texts
+        if min(box.x0, box.y0) < -1 or box.x1 > wide + 1 or box.y1 > high + 1
+    ]
+    return beyond + [
         (a, b)
-        for i, (a, first) in enumerate(boxes)
-        for b, second in boxes[i + 1 :]
+        for i, (a, first) in enumerate(texts)
+        for b, second in texts[i + 1 :]
         if min(first.x1, second.x1) - max(first.x0, second.x0) > 1
         and min(first.y1, second.y1) - max(first.y0, second.y0) > 1
     ]

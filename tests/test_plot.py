@@ -13,7 +13,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.quiver import Quiver
 from PIL import Image
-from plots import data, drawn_rows, fitted, in_order, long_fit, overlapping, render, scatters, stars
+from plots import data, drawn_rows, fitted, in_order, long_fit, misplaced, render, scatters, stars
 from sklearn.exceptions import NotFittedError
 
 from dkmeans import DataError, KMeans, OutputError, plot
@@ -48,10 +48,10 @@ def test_every_shape_of_data_is_drawn(d, k):
 
 
 @pytest.mark.parametrize(("d", "k"), [(1, 20), (2, 5), (2, 20), (2, 300), (50, 5)])
-def test_no_text_lies_over_another(d, k):
-    assert overlapping(plot.voronoi(fitted(d, k)).figure) == []
-    assert overlapping(plot.iterations(fitted(d, k))) == []
-    assert overlapping(plot.overview(fitted(d, k))) == []
+def test_no_text_lies_over_another_or_leaves_the_figure(d, k):
+    assert misplaced(plot.voronoi(fitted(d, k)).figure) == []
+    assert misplaced(plot.iterations(fitted(d, k))) == []
+    assert misplaced(plot.overview(fitted(d, k))) == []
 
 
 def test_two_features_are_drawn_as_they_are():
@@ -301,6 +301,11 @@ def test_frames_of_an_animation(panel):
         rows = model.history_.sample.rows
         expected = silhouette_score(rows, frames[-1].labels)
         np.testing.assert_allclose(side[0].lines[0].get_ydata()[-1], expected)
+
+
+def test_the_silhouette_of_one_cluster_is_not_defined():
+    film = plot.animate(fitted(2, 1), panel="silhouette")
+    assert [t.get_text() for t in film.figure.axes[1].texts] == ["not defined"]
 
 
 def test_an_animation_is_html_with_its_frames():

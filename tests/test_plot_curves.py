@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from plots import data, fitted, long_fit, overlapping, render
+from plots import data, fitted, long_fit, misplaced, render
 from sklearn.metrics import silhouette_samples
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -130,7 +130,7 @@ def test_blades_are_the_silhouettes():
 def test_blades_of_every_shape(d, k):
     ax = plot.silhouette(fitted(d, k), theme="dark")
     assert len(ax.get_yticks()) <= 30
-    assert overlapping(ax.figure) == []
+    assert misplaced(ax.figure) == []
 
 
 def test_silhouettes_need_two_clusters():
@@ -192,7 +192,7 @@ def test_profiles_of_every_shape(d, k):
     ax = plot.profiles(fitted(d, k))
     assert ax.images[0].get_array().shape == (k, d)
     assert bool(ax.texts) == (k <= 30 and d <= 14)
-    assert overlapping(ax.figure) == []
+    assert misplaced(ax.figure) == []
 
 
 def test_names_are_text_whatever_they_hold():

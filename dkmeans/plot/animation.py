@@ -170,6 +170,9 @@ def _draw_curve(ax: Axes, film: Film, at: int, curve: Floats) -> None:
         ylim=(low - room, high + room),
         xlabel="iteration",
     )
+    if not np.isfinite(curve).any():
+        middle: dict[str, Any] = {"transform": ax.transAxes, "ha": "center", "va": "center"}
+        ax.text(0.5, 0.5, "not defined", color=theme.muted, fontsize=9, **middle)
     known = np.flatnonzero(np.isfinite(curve[: at + 1]))
     ax.plot(steps[known], curve[known], color=theme.ink, linewidth=1.6)
     if len(known):

@@ -50,7 +50,7 @@ def profiles(described: Profile | KMeans, *, theme: str = "light", ax: Axes | No
         names, values = feature_names(described), described.cluster_centers_.astype(np.float64)
         sizes = cluster_sizes(described)
     k, d = values.shape
-    own = (float(np.clip(3.4 + 0.8 * d, 6, 15)), float(np.clip(1.7 + 0.36 * k, 3, 12)))
+    own = (float(np.clip(3.4 + 0.8 * d, 6, 15)), float(np.clip(2.2 + 0.36 * k, 3.8, 12)))
     ax = axes_for(ax, colors, *own)
     away = _deviations(values, sizes)
     image = ax.imshow(away, cmap="PuOr_r", vmin=-_REACH, vmax=_REACH, aspect="auto")
