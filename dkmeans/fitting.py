@@ -23,7 +23,7 @@ from dkmeans.engine.seeding import Seeding
 from dkmeans.engine.settle import Stop
 from dkmeans.engine.survey import history_rows, sample_rows
 from dkmeans.inputs import Input, check_input
-from dkmeans.record.facts import Facts, peak_bytes, versions
+from dkmeans.record.facts import Facts, peak_bytes, versions, without_secrets
 from dkmeans.record.history import History, Iteration
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _facts(model: KMeans, given: Input, plan: Plan, n_rows: int) -> Facts:
     """What is known of a fit once it has ended."""
     names = getattr(model, "feature_names_in_", None)
     return Facts(
-        given.where,
+        without_secrets(given.where),
         n_rows,
         plan.n_features,
         str(given.X.dtype),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _POINTS = 40  # of a curve that are marked as such
 _BINS = 15
+_ROUNDING = 1e-9  # of inertias, between starts that came to the same clusters
 
 Fits = Any  # a model or history, a sequence of them, or a mapping from names to them
 
@@ -184,13 +185,15 @@ def _histogram(ax: Axes, ends: Mapping[str, Sequence[float]], marks: Marks) -> N
     """Starts by their inertia, the bars of all inits side by side."""
     colors, every = marks.theme, np.concatenate([np.asarray(e, float) for e in ends.values()])
     _plain(ax, colors, "inertia at the end", "starts")
-    bins = list(np.histogram_bin_edges(every, _BINS))
+    low, high = every.min(), every.max()
+    alike = high - low <= _ROUNDING * abs(high)
+    room = max(1.0, abs(high)) / 100 if alike else 0.0
+    bins = list(np.histogram_bin_edges(every, _BINS, (low - room, high + room)))
     ax.hist(
         list(ends.values()), bins=bins, color=[tuple(c) for c in marks.colors], label=list(ends)
     )
     numbers(ax.xaxis, most=5)
     numbers(ax.yaxis, whole=True)
-    low, high = every.min(), every.max()
     apart = f"best {number(low, 6)}, worst {number(high, 6)}, difference {number(high - low, 6)}"
     title(ax, apart, colors)
 
