@@ -141,10 +141,19 @@ def run_python(code):
 
 
 def test_importing_loads_no_compiler_plots_cluster_or_storage():
-    heavy = "numba", "llvmlite", "matplotlib", "distributed", "zarr", "pyarrow.dataset", "PIL"
+    heavy = (
+        "numba",
+        "llvmlite",
+        "matplotlib",
+        "distributed",
+        "zarr",
+        "pyarrow.dataset",
+        "PIL",
+        "jinja2",
+    )
     code = f"import sys, dkmeans; print([m for m in {heavy!r} if m in sys.modules])"
     found = ast.literal_eval(run_python(code))
-    assert not set(found) & {"numba", "llvmlite", "matplotlib", "PIL"}
+    assert not set(found) & {"numba", "llvmlite", "matplotlib", "PIL", "jinja2"}
 
 
 def test_importing_sets_no_seed_and_no_configuration():

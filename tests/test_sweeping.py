@@ -5,6 +5,7 @@ Its metrics are those of scikit-learn, and cost two passes for all models.
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 import zarr
 from sklearn.base import clone
@@ -209,6 +210,21 @@ def test_all_models_are_scored_by_the_same_two_passes(X, small, counted, metrics
     fits = sum(model.history_.passes for model in found.models.values())
     assert reads_of_each(reads) == found.passes == fits + passes
     assert found.bytes_read == found.passes * X.nbytes
+
+
+def test_metrics_do_not_depend_on_the_blocks_or_the_scheduler(X, client):
+    tables = [
+        sweep(given, (2, 5), random_state=0).table
+        for given in (X, *(da.from_array(X, chunks=(rows, D)) for rows in (130, 900)))
+    ]
+    for table in tables[1:]:
+        pd.testing.assert_frame_equal(table, tables[0], rtol=1e-12)
+
+
+def test_the_plot_is_the_elbow(X):
+    found = sweep(X, (2, 3, 5), random_state=0, metrics=())
+    (line, *_) = found.plot().lines
+    np.testing.assert_array_equal(line.get_xydata(), found.table["inertia"].reset_index())
 
 
 def test_data_in_memory_are_not_read_again_to_score(X, counted):

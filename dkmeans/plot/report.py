@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import io
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -26,6 +27,7 @@ from dkmeans.profiling import profile as profile_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
     from dkmeans.kmeans import KMeans
     from dkmeans.profiling import Profile
@@ -196,22 +198,29 @@ def _shot(draw: Callable[..., Axes], what: Any, alt: str, *, own: bool = False) 
     encoded = {}
     for theme in _THEMES:
         ax = None if own else new_figure(*_SMALL, theme_of(theme)).add_subplot()
-        ax = draw(what, theme=theme, ax=ax)
-        legend, figure = ax.get_legend(), cast("Figure", ax.figure)
-        if legend is not None and draw in (plot.clusters, plot.voronoi):
-            legend.remove()  # the table of clusters has the colours
+        figure = cast("Figure", draw(what, theme=theme, ax=ax).figure)
         file = io.BytesIO()
-        figure.savefig(file, format="png", dpi=_DPI, facecolor=figure.get_facecolor())
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph")  # of a name in a script without a font here
+            figure.savefig(file, format="png", dpi=_DPI, facecolor=figure.get_facecolor())
         encoded[theme] = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-    width, height = (round(inches * _DPI) for inches in figure.get_size_inches())
-    return Shot(encoded["light"], encoded["dark"], width, height, round(width / _DPI, 2), alt)
+    inches = figure.get_size_inches()
+    width, height = (round(length * _DPI) for length in inches)
+    return Shot(encoded["light"], encoded["dark"], width, height, round(float(inches[0]), 2), alt)
 
 
 def _main_pictures(model: KMeans, scene: Scene | None) -> Iterator[Shot]:
     """The rows of the sample by cluster, over the cells of the centers where these are true."""
-    if scene is not None:
-        draw = plot.voronoi if scene.view.is_whole else plot.clusters
-        yield _shot(draw, model, "Rows of a sample by cluster")
+    if scene is None:
+        return
+    draw = plot.voronoi if scene.view.is_whole else plot.clusters
+
+    def drawn(model: KMeans, **options: Any) -> Axes:
+        ax = draw(model, **options)
+        cast("Legend", ax.get_legend()).remove()  # the table of clusters has the colours
+        return ax
+
+    yield _shot(drawn, model, "Rows of a sample by cluster")
 
 
 def _cluster_pictures(described: KMeans | Profile, model: KMeans) -> Iterator[Shot]:
