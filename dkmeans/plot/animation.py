@@ -26,9 +26,9 @@ from dkmeans.plot.silhouettes import silhouette_of
 if TYPE_CHECKING:
     from dkmeans.kmeans import KMeans
 
-FRAMES = 100  # of an animation, at most
+FRAMES = 60  # of an animation, at most
 _DPI = 100
-_HTML_MB = 200  # that an animation may have; a hundred frames have far less
+_HTML_MB = 200  # that an animation may have; its frames have far less
 _PANELS = {"inertia": "Inertia of all rows", "silhouette": "Silhouette of the sample"}
 
 
@@ -47,7 +47,7 @@ class Animation:
     figure: Figure
     frames: int
     show: Callable[[int], None]
-    fps: float
+    fps: int
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a GIF, or an MP4 where the program ffmpeg is on the PATH; replaces a file.
@@ -98,7 +98,7 @@ def animate(
     voronoi: bool = True,
     panel: str | None = "inertia",
     theme: str = "light",
-    fps: float = 2,
+    fps: int = 2,
 ) -> Animation:
     """Draw the best restart of a fit as a moving picture: assignment and update by turns.
 
@@ -110,7 +110,8 @@ def animate(
     panel : {"inertia", "silhouette"} or None
         What to show by iteration beside the rows: the inertia of all rows, or the mean silhouette
         of the sample.
-    fps : frames a second. Of more than a hundred frames, a hundred are chosen evenly.
+    fps : frames a second. Of more than sixty frames, sixty are chosen evenly, those of
+        assignments alone left out.
 
     Returns
     -------
@@ -131,32 +132,27 @@ def animate(
     phases = ("init", "assign", "update", "converged")
     film = film_of(model, X, features, phases, FRAMES, theme)
     figure = new_figure(7 if panel is None else 10, 5, film.marks.theme)
+    ratios = [5] if panel is None else [5, 3]
+    axes = figure.subplots(1, len(ratios), squeeze=False, width_ratios=ratios)[0]
     curve = None if panel is None else _curve(film, panel)
 
     def show(at: int) -> None:
-        _show(figure, film, at, voronoi=voronoi, curve=curve, label=_PANELS.get(panel or ""))
+        axes[0].clear()
+        film.draw(axes[0], film.frames[at], voronoi=voronoi)
+        caption = film.frames[at].caption
+        figure.suptitle(caption, color=film.marks.theme.ink, fontsize=11, x=0.01, ha="left")
+        if curve is not None:
+            axes[1].clear()
+            _draw_curve(axes[1], film, at, curve)
+            title(axes[1], _PANELS[panel or ""], film.marks.theme)
 
     show(0)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # all frames are laid out as the first
     animation = Animation(figure, len(film.frames), show, fps)
     if path is not None:
         animation.save(path)
     return animation
-
-
-def _show(
-    figure: Figure, film: Film, at: int, *, voronoi: bool, curve: Floats | None, label: str | None
-) -> None:
-    """Draw a frame, and the curve up to it."""
-    figure.clear()
-    theme, frame = film.marks.theme, film.frames[at]
-    ratios = [5] if curve is None else [5, 3]
-    sides = figure.subplots(1, len(ratios), squeeze=False, width_ratios=ratios)
-    film.draw(sides[0, 0], frame, voronoi=voronoi)
-    figure.suptitle(frame.caption, color=theme.ink, fontsize=11, x=0.01, ha="left")
-    if curve is None:
-        return
-    _draw_curve(sides[0, 1], film, at, curve)
-    title(sides[0, 1], label or "", theme)
 
 
 def _draw_curve(ax: Axes, film: Film, at: int, curve: Floats) -> None:
@@ -165,11 +161,18 @@ def _draw_curve(ax: Axes, film: Film, at: int, curve: Floats) -> None:
     numbers(ax.xaxis, whole=True)
     horizontal_grid(ax, theme)
     steps = np.array([frame.step for frame in film.frames])
-    low, high = (np.nanmin(curve), np.nanmax(curve)) if np.isfinite(curve).any() else (0.0, 1.0)
-    room = (high - low) * 0.08 or max(abs(high), 1) * 0.08
+    last = max([1, *(frame.step for frame in film.frames)])
+    finite = [float(value) for value in curve if np.isfinite(value)] or [0.0, 1.0]
+    low, high = min(finite), max(finite)
+    room = 0.08 * ((high - low) or max(abs(high), 1.0))
     ax.set(
-        xlim=(0.5, max(steps.max(), 1) + 0.5), ylim=(low - room, high + room), xlabel="iteration"
+        xlim=(0.5, last + 0.5),
+        ylim=(low - room, high + room),
+        xlabel="iteration",
     )
+    if not np.isfinite(curve).any():
+        middle: dict[str, Any] = {"transform": ax.transAxes, "ha": "center", "va": "center"}
+        ax.text(0.5, 0.5, "not defined", color=theme.muted, fontsize=9, **middle)
     known = np.flatnonzero(np.isfinite(curve[: at + 1]))
     ax.plot(steps[known], curve[known], color=theme.ink, linewidth=1.6)
     if len(known):

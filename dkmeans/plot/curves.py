@@ -22,7 +22,7 @@ from dkmeans.plot.canvas import (
     title,
 )
 from dkmeans.plot.theme import NAMED, Marks, Theme, marks_of, theme_of
-from dkmeans.record.history import History
+from dkmeans.record.history import History, Iteration
 from dkmeans.sweeping import Sweep, knee
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _POINTS = 40  # of a curve that are marked as such
 _BINS = 15
+_ROUNDING = 1e-9  # of inertias, between starts that came to the same clusters
 
 Fits = Any  # a model or history, a sequence of them, or a mapping from names to them
 
@@ -60,6 +61,7 @@ def convergence(fits: Fits, *, theme: str = "light", ax: Axes | None = None) -> 
         raise DataError("there is no iteration to draw: no history has a known inertia")
     ax = _plain(ax, colors, "iteration", "inertia")
     marks = marks_of(len(curves), colors)
+    ax.set_xlim(0.5, max(steps[-1] for _, steps, _ in curves) + 0.5)
     for color, (label, steps, values) in zip(marks.colors, curves, strict=True):
         few = "o" if len(steps) <= _POINTS else ""
         ax.plot(steps, values, marker=few, markersize=4, linewidth=1.6, color=color, label=label)
@@ -174,7 +176,7 @@ def init_comparison(
     title(right, "How each start came there", colors)
     entries = right.get_legend_handles_labels()[0]
     legend(right, colors, handles=entries, loc="upper right")
-    for line in right.get_legend().get_lines():  # type: ignore[union-attr]
+    for line in right.get_legend().get_lines():
         line.set(alpha=1, linewidth=2)
     return figure
 
@@ -183,19 +185,22 @@ def _histogram(ax: Axes, ends: Mapping[str, Sequence[float]], marks: Marks) -> N
     """Starts by their inertia, the bars of all inits side by side."""
     colors, every = marks.theme, np.concatenate([np.asarray(e, float) for e in ends.values()])
     _plain(ax, colors, "inertia at the end", "starts")
-    bins = np.histogram_bin_edges(every, _BINS)
+    low, high = every.min(), every.max()
+    alike = high - low <= _ROUNDING * abs(high)
+    room = max(1.0, abs(high)) / 100 if alike else 0.0
+    bins = list(np.histogram_bin_edges(every, _BINS, (low - room, high + room)))
     ax.hist(
         list(ends.values()), bins=bins, color=[tuple(c) for c in marks.colors], label=list(ends)
     )
     numbers(ax.xaxis, most=5)
     numbers(ax.yaxis, whole=True)
-    low, high = every.min(), every.max()
     apart = f"best {number(low, 6)}, worst {number(high, 6)}, difference {number(high - low, 6)}"
     title(ax, apart, colors)
 
 
 def _curves(fits: Fits) -> list[tuple[str, Floats, Floats]]:
     """A name, steps and inertias for each curve."""
+    named: list[tuple[str, Sequence[Iteration]]]
     if isinstance(fits, Mapping):
         named = [(str(name), _history(fit).best()) for name, fit in fits.items()]
     elif isinstance(fits, Sequence) and not isinstance(fits, History):
@@ -219,7 +224,7 @@ def _history(fit: KMeans | History) -> History:
     return fit if isinstance(fit, History) else fit.history_
 
 
-def _values(steps: Sequence[Any]) -> tuple[Floats, Floats]:
+def _values(steps: Sequence[Iteration]) -> tuple[Floats, Floats]:
     """Numbers of the iterations, with one more for a last assignment, and their inertias."""
     known = [i for i in steps if i.phase in ("lloyd", "final") and np.isfinite(i.inertia)]
     lloyd = max((i.step for i in known if i.phase == "lloyd"), default=0)
@@ -231,7 +236,7 @@ def _plain(ax: Axes | None, theme: Theme, x: str, y: str) -> Axes:
     """Axes for curves over whole numbers."""
     ax = axes_for(ax, theme) if ax is None else dress(ax, theme)
     ax.set(xlabel=x, ylabel=y)
-    numbers(ax.xaxis, whole=True)
+    numbers(ax.xaxis, whole=True, most=12)
     horizontal_grid(ax, theme)
     return ax
 

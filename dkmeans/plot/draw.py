@@ -57,12 +57,12 @@ def rows(ax: Axes, points: Floats, labels: Ints | None, marks: Marks, zoom: floa
     style: dict[str, Any] = {"s": size, "linewidths": 0.4 * zoom, "zorder": 2}
     if labels is None:
         muted = marks.theme.toward_background(marks.theme.muted, 0.3)
-        ax.scatter(*points.T, c=muted, **{**style, "linewidths": 0})
+        ax.scatter(*points.T, **{**style, "c": muted, "linewidths": 0})
         return
     edges = marks.theme.toward_ink(marks.colors, 0.35)
     for shape, at in marks.groups(labels):
-        colors, rims = marks.colors[labels[at]], edges[labels[at]]
-        ax.scatter(*points[at].T, c=colors, edgecolors=rims, marker=shape, **style)
+        style |= {"c": marks.colors[labels[at]], "edgecolors": edges[labels[at]]}
+        ax.scatter(*points[at].T, marker=shape, **style)
 
 
 def centers(ax: Axes, places: Floats, marks: Marks, zoom: float = 1.0) -> None:

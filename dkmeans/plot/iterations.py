@@ -159,7 +159,7 @@ def _legend(figure: Figure, film: Film, arrows: bool) -> None:
         handles.append(Line2D([], [], markerfacecolor=theme.background, label=label, **style))
     figure.legend(
         handles=handles,
-        loc="outside lower center",
+        loc="outside upper center",
         ncols=len(handles) if len(film.frames) > 2 else 3,
         fontsize=9,
         frameon=False,

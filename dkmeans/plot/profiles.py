@@ -50,7 +50,7 @@ def profiles(described: Profile | KMeans, *, theme: str = "light", ax: Axes | No
         names, values = feature_names(described), described.cluster_centers_.astype(np.float64)
         sizes = cluster_sizes(described)
     k, d = values.shape
-    own = (float(np.clip(3.4 + 0.8 * d, 6, 15)), float(np.clip(1.7 + 0.36 * k, 3, 12)))
+    own = (float(np.clip(3.4 + 0.8 * d, 6, 15)), float(np.clip(2.2 + 0.36 * k, 3.8, 12)))
     ax = axes_for(ax, colors, *own)
     away = _deviations(values, sizes)
     image = ax.imshow(away, cmap="PuOr_r", vmin=-_REACH, vmax=_REACH, aspect="auto")
@@ -64,7 +64,7 @@ def profiles(described: Profile | KMeans, *, theme: str = "light", ax: Axes | No
 
 def _deviations(values: Floats, sizes: Any) -> Floats:
     """Standard deviations of each mean from that of all, over the clusters that have rows."""
-    known = np.isfinite(values).all(axis=1)
+    known = np.asarray(np.isfinite(values).all(axis=1))
     weights = np.where(known, 1.0 if sizes is None else np.asarray(sizes, float), 0.0)
     if weights.sum() == 0:
         weights = known.astype(float)
@@ -110,7 +110,7 @@ def _write(ax: Axes, values: Floats, away: Floats) -> None:
     for (row, column), value in np.ndenumerate(values):
         strong = abs(away[row, column]) > 0.62 * _REACH
         ink = "#ffffff" if strong else "#1b1f24"
-        text = number(value, 4)
+        text = number(float(value), 4)
         ax.text(column, row, text, ha="center", va="center", color=ink, fontsize=9)
 
 

@@ -137,7 +137,7 @@ def _chosen(features: Features, names: Sequence[str]) -> list[int]:
 def _number(feature: Any, names: Sequence[str]) -> int:
     if feature in names:
         return list(names).index(feature)
-    if isinstance(feature, Integral) and 0 <= feature < len(names):
+    if isinstance(feature, Integral) and 0 <= int(feature) < len(names):
         return int(feature)
     have = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     raise ValueError(

@@ -78,7 +78,7 @@ def silhouette(
         )
     values = silhouette_samples(sample.rows[at].astype(np.float64), labels)
     marks, ax = marks_of(k, colors), axes_for(ax, colors, 6.5, 5.5)
-    gap, start, ticks = max(1, len(at) // (12 * k)), 0, {}
+    gap, start, ticks = max(1, len(at) // (12 * k)), 0, dict[int, float]()
     for cluster in np.unique(labels):
         blade = np.sort(values[labels == cluster])
         places = start + np.arange(len(blade))
@@ -87,18 +87,20 @@ def silhouette(
         start += len(blade) + gap
     mean = float(values.mean())
     ax.axvline(mean, color=colors.ink, linestyle="--", linewidth=1.2)
-    _blade_axes(ax, ticks, start, k)
+    _blade_axes(ax, ticks, start)
     low = min(0.0, float(values.min()))
     ax.set(xlabel="silhouette", ylabel="cluster", xlim=(low - 0.03, 1.0))
     title(ax, f"Mean silhouette {mean:.3f} (dashed), {len(at):,} rows", colors)
     return ax
 
 
-def _blade_axes(ax: Axes, ticks: dict[int, float], stop: int, k: int) -> None:
+def _blade_axes(ax: Axes, ticks: dict[int, float], stop: int) -> None:
     """A number for each blade, first cluster on top, as long as they fit."""
     numbers(ax.xaxis)
-    every = max(1, -(-k // LABELLED))
-    shown = {cluster: place for cluster, place in ticks.items() if cluster % every == 0}
+    shown: dict[int, float] = {}
+    for cluster, place in ticks.items():
+        if not shown or place - max(shown.values()) >= stop / LABELLED:
+            shown[cluster] = place
     ax.set_yticks(list(shown.values()), [str(cluster) for cluster in shown])
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(stop, -1)

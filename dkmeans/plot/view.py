@@ -48,7 +48,8 @@ class View:
         """Distance of points (m, d) from the plane or line itself, (m,)."""
         away = self._away(points)
         away -= (away @ self.directions.T) @ self.directions
-        return np.sqrt(np.einsum("ij,ij->i", away, away))
+        distance: Floats = np.sqrt(np.einsum("ij,ij->i", away, away))
+        return distance
 
     def nearest(self, flat: Floats, centers: AnyArray) -> Ints:
         """Index of the center nearest to places (n, 2) of the picture, taken back to the space.
