@@ -188,6 +188,7 @@ def test_zarr_larger_than_memory(tmp_path: Path) -> None:
         ("05_choose_k", ("--most", "5", "--n-init", "2"), "best n_clusters: 3 by silhouette"),
         ("07_animated_voronoi", ("--seeds", "1"), "seed 1: inertia"),
     ],
+    ids=["01", "03", "05", "07"],
 )
 def test_data_of_any_size(name: str, options: tuple[str, ...], says: str, tmp_path: Path) -> None:
     """The examples that take a store take one, and have no truth to compare with."""

@@ -302,10 +302,11 @@ def test_blocks_are_scaled_in_the_buffers_that_they_are_read_into(tmp_path):
     zarr.create_array(path, data=X, chunks=(100, 4))
     scaled = StandardScaler().fit(path).transform(path)
     assert scaled.row_bytes == 4 * 8
-    assert (scaled.units, scaled.where, scaled.kind) == ((100,) * 6, str(path), "zarr")
+    assert (scaled.units, scaled.where, scaled.kind) == ((100,) * 6, f"{path}, scaled", "zarr")
     buffer = np.empty((250, 4))
     scaled.rows.read(100, 350, buffer)
     np.testing.assert_array_equal(buffer, StandardScaler().fit(X).transform(X)[100:350])
+    assert KMeans(2, random_state=0).fit(scaled).history_.facts.source == f"{path}, scaled"
     assert KMeans(2).plan(scaled).pass_bytes == 600 * 4 * 8 == 4 * KMeans(2).plan(path).pass_bytes
 
 

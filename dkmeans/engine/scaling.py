@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import dask.array as da
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats
@@ -41,12 +42,14 @@ class Scaling:
 
     def source(self, source: Source) -> Source:
         """The source with its rows scaled after they are read, where they are."""
-        dtype = center_dtype(source.dtype)
-        if isinstance(source.rows, Reader):
-            return replace(source, dtype=dtype, rows=ScaledRows(source.rows, self, dtype))
-        blocks = from_dask(source.rows, None)
-        rows = map_lazily(blocks, self, "rows", dtype, source.n_features)
-        return replace(source, dtype=dtype, rows=rows)
+        dtype, rows = center_dtype(source.dtype), source.rows
+        scaled: Reader | da.Array
+        if isinstance(rows, Reader):
+            scaled = ScaledRows(rows, self, dtype)
+        else:
+            scaled = map_lazily(from_dask(rows, None), self, "rows", dtype, source.n_features)
+        how = "scaled back" if self.inverse else "scaled"
+        return replace(source, where=f"{source.where}, {how}", dtype=dtype, rows=scaled)
 
 
 class ScaledRows(Reader):
