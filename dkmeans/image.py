@@ -18,7 +18,7 @@ import dask.array as da
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans._typing import AnyArray, Floats
 from dkmeans.data import image_sinks
 from dkmeans.data.image_sinks import Picture
 from dkmeans.data.image_source import Image, open_image
@@ -187,7 +187,7 @@ class Quantized:
         if self.palette.dtype.kind not in "iu":
             return math.nan
         peak = float(np.iinfo(self.palette.dtype).max)
-        return math.inf if self.mse == 0 else 10 * math.log10(peak**2 / self.mse)
+        return math.inf if self.mse == 0 else 20 * math.log10(peak / math.sqrt(self.mse))
 
     @property
     def compression_ratio(self) -> float:
@@ -195,7 +195,7 @@ class Quantized:
         color_bits = 8 * self.palette.itemsize * self.palette.shape[1]
         label_bits = max(1, (len(self.palette) - 1).bit_length())
         label_bytes = self.source.n_pixels * label_bits / 8
-        return self.source.n_pixels * color_bits / 8 / (label_bytes + self.palette.nbytes)
+        return float(self.source.n_pixels * color_bits / 8 / (label_bytes + self.palette.nbytes))
 
     @property
     def passes(self) -> int:

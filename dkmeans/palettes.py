@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import dask.array as da
 import numpy as np
+from sklearn.utils import check_random_state
 
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.data import blocks as _blocks
 from dkmeans.data.image_source import Image
+from dkmeans.data.source import kernel_view
 from dkmeans.engine import color_spaces, exact
 from dkmeans.engine.distinct import Counts, CountStep, Lookup, Total, unpack
 from dkmeans.engine.painting import ErrorStep, Labeller
@@ -34,6 +37,13 @@ class Search:
     n_init: int | str
     random_state: Any
     memory_limit: int | str | None
+
+    @cached_property
+    def seeds(self) -> tuple[int, ...]:
+        """A seed for each start of a search among distinct colours."""
+        starts = _RESTARTS if self.n_init == "auto" else int(self.n_init)
+        random = check_random_state(self.random_state)
+        return tuple(int(seed) for seed in random.randint(np.iinfo(np.int32).max, size=starts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,55 +87,61 @@ def count_colors(image: Image) -> Counts:
 def distinct_palettes(image: Image, numbers: Sequence[int], search: Search) -> list[Palette]:
     """For each number of colours the best palette, from one pass that counts distinct colours."""
     counts = count_colors(image)
-    rgb = unpack(counts.codes, image.colors)
-    points = color_spaces.from_srgb(rgb, search.space)
-    found = []
-    for k in numbers:
-        began = time.perf_counter()
-        if k < len(rgb):
-            model = _fit(points, counts, k, search)
-            centers, labels, inertia = model.cluster_centers_, model.labels_, model.inertia_
-        else:
-            centers, labels, inertia = points.astype(np.float64), np.arange(len(rgb)), 0.0
-        sizes = _summed(labels, counts.counts, len(centers))
-        order = np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]
-        rank = np.empty(len(centers), np.int64)
-        rank[order] = np.arange(len(order))
-        labels = rank[labels]
-        colors = rounded(color_spaces.to_srgb(centers[order], search.space), image.dtype)
-        sq = np.square(rgb.astype(np.int64) - colors[labels]).sum(axis=1)
-        found.append(
-            Palette(
-                colors,
-                centers[order],
-                sizes[order],
-                inertia,
-                float(np.dot(sq, counts.counts)),
-                Lookup(counts.codes, labels, image.colors),
-                1,
-                time.perf_counter() - began,
-            )
-        )
-    return found
+    values = unpack(counts.codes, image.colors)
+    points = color_spaces.from_srgb(values, search.space)
+    return [_palette_of(counts, values, points, k, search) for k in numbers]
 
 
-def _fit(points: AnyArray, counts: Counts, k: int, search: Search) -> KMeans:
-    model = KMeans(
-        k,
-        n_init=_RESTARTS if search.n_init == "auto" else search.n_init,
-        max_iter=_MAX_ITER,
-        tol=0,
-        random_state=search.random_state,
-        memory_limit=search.memory_limit,
+def _palette_of(
+    counts: Counts, values: AnyArray, points: AnyArray, k: int, search: Search
+) -> Palette:
+    """The best ``k`` colours for distinct ones: their ``values``, as ``points`` of the space."""
+    from dkmeans.engine import sum_kernels
+
+    began = time.perf_counter()
+    weights = counts.counts.astype(np.float64)
+    if k < len(values):
+        model = _fit(points, weights, k, search)
+        centers, labels, inertia = model.cluster_centers_, model.labels_, model.inertia_
+    else:
+        centers, labels, inertia = points.astype(np.float64), np.arange(len(values)), 0.0
+    sizes = np.zeros(len(centers), np.int64)
+    np.add.at(sizes, labels, counts.counts)
+    order = _largest_first(sizes)
+    rank = np.empty(len(centers), np.int32)
+    rank[order] = np.arange(len(order))
+    labels = rank[labels]
+    colors = rounded(color_spaces.to_srgb(centers[order], search.space), values.dtype)
+    sq_error = exact.zeros()
+    sum_kernels.cost(kernel_view(values), weights, colors.astype(np.float64), labels, sq_error)
+    return Palette(
+        colors,
+        centers[order],
+        sizes[order],
+        inertia,
+        exact.to_float(sq_error),
+        Lookup(counts.codes, labels, values.shape[1]),
+        passes=1,
+        seconds=time.perf_counter() - began,
     )
-    return model.fit(points, sample_weight=counts.counts.astype(np.float64))
 
 
-def _summed(labels: Ints, counts: Ints, k: int) -> Ints:
-    """Pixels of each of ``k`` labels, exactly."""
-    sizes = np.zeros(k, np.int64)
-    np.add.at(sizes, labels, counts)
-    return sizes
+def _largest_first(sizes: Ints) -> Ints:
+    """Labels in the order of their sizes, without those that no pixel has."""
+    return np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]
+
+
+def _fit(points: AnyArray, weights: Floats, k: int, search: Search) -> KMeans:
+    """The best of several starts, one after the other: there can be as many colours as memory."""
+    best: KMeans | None = None
+    for seed in search.seeds:
+        model = KMeans(
+            k, max_iter=_MAX_ITER, tol=0, random_state=seed, memory_limit=search.memory_limit
+        ).fit(points, sample_weight=weights)
+        if best is None or model.inertia_ < best.inertia_:
+            best = model
+    assert best is not None
+    return best
 
 
 def rounded(colors: Floats, dtype: np.dtype[Any]) -> AnyArray:
@@ -161,7 +177,7 @@ def few_pass_palettes(image: Image, numbers: Sequence[int], search: Search) -> l
     found = []
     for at, model in enumerate(models):
         sizes = errors.sizes[at]
-        order = np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]
+        order = _largest_first(sizes)
         centers = labellers[at].centers[order]
         found.append(
             Palette(

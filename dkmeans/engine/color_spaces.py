@@ -64,11 +64,12 @@ def _from_lab(lab: Floats) -> Floats:
 
 
 def _to_oklab(rgb: AnyArray) -> Floats:
-    return np.cbrt(_linear(rgb) @ _LMS.T) @ _OKLAB.T
+    return np.asarray(np.cbrt(_linear(rgb) @ _LMS.T) @ _OKLAB.T)
 
 
 def _from_oklab(lab: Floats) -> Floats:
-    return _encoded((lab @ np.linalg.inv(_OKLAB).T) ** 3 @ np.linalg.inv(_LMS).T)
+    lms: Floats = (lab @ np.linalg.inv(_OKLAB).T) ** 3
+    return _encoded(lms @ np.linalg.inv(_LMS).T)
 
 
 _SPACES: dict[str, tuple[Callable[[AnyArray], Floats], Callable[[Floats], Floats]]] = {

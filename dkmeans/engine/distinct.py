@@ -30,8 +30,10 @@ def pack(rows: AnyArray) -> Ints:
 
 def unpack(codes: Ints, columns: int) -> AnyArray:
     """Rows (n, columns) uint8 of codes (n,); the inverse of :func:`pack`."""
-    shifts = 8 * np.arange(columns - 1, -1, -1, dtype=np.uint32)
-    return (codes[:, None] >> shifts).astype(np.uint8)
+    rows = np.empty((len(codes), columns), np.uint8)
+    for column in range(columns):
+        rows[:, column] = (codes >> np.uint32(8 * (columns - 1 - column))) & np.uint32(255)
+    return rows
 
 
 @dataclass(frozen=True)

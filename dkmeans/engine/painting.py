@@ -53,7 +53,7 @@ class Painter:
     def painted(self, marks: AnyArray) -> AnyArray:
         """Pixels in the colours of their labels; those of no colour are 0, of floats NaN."""
         labels = marks["label"]
-        pixels = self.colors[labels]
+        pixels: AnyArray = self.colors[labels]
         pixels[labels < 0] = np.nan if pixels.dtype.kind == "f" else 0
         if self.alpha:
             pixels = np.concatenate([pixels, marks["alpha"][:, :, None]], axis=2)
