@@ -47,7 +47,8 @@ def quantize(
 
     The distinct colours of an image of 8 bits and up to 3 bands, alpha not counted, are counted in
     one pass, and clustered in memory with their counts as weights: that is k-means on all pixels.
-    Other images are clustered by :class:`~dkmeans.KMeans`, in few passes over their pixels.
+    Other images are clustered by :class:`~dkmeans.KMeans`, in few passes over their pixels, which
+    are numbered chunk after chunk: where chunks split the lines, its draws depend on the chunks.
 
     Parameters
     ----------

@@ -121,10 +121,10 @@ def open_image(image: Any, *, alpha: bool | None = None, any_size: bool = False)
             raise DataError(
                 "the image has chunks of unknown size; call compute_chunk_sizes() first"
             )
-        chunk = tuple(int(max(sizes, default=1)) for sizes in image.chunks[:2])
+        _check(image.shape, image.dtype, "a dask array")
+        chunk = tuple(max(sizes) for sizes in image.chunks[:2])
         return _image(image, "a dask array", alpha, chunk=chunk)
-    array = np.asarray(image)
-    return _open_array(array, "an array", alpha, local=True)
+    return _open_array(np.asarray(image), "an array", alpha, local=True)
 
 
 def _image(
@@ -135,14 +135,7 @@ def _image(
     chunk: tuple[int, ...],
     local: bool = False,
 ) -> Image:
-    """Check the shape and the type, and give all bands one chunk."""
-    if pixels.ndim not in (2, 3) or 0 in pixels.shape:
-        raise DataError(
-            "an image is (height, width) or (height, width, bands), none of them 0;"
-            f" {where} has the shape {tuple(pixels.shape)}"
-        )
-    if pixels.dtype.kind not in "fiub":
-        raise DataError(f"an image is of real numbers; {where} has dtype {pixels.dtype}")
+    """Give all bands one chunk, in the type that the kernels read."""
     flat = pixels.ndim == 2
     pixels = pixels[:, :, None] if flat else pixels.rechunk({2: -1})
     dtype = working_dtype(pixels.dtype)
@@ -155,10 +148,20 @@ def _image(
     return Image(pixels, where, flat, has_alpha, local, (chunk[0], chunk[1]))
 
 
+def _check(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:
+    """Raise a DataError unless this is the shape and type of an image."""
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise DataError(
+            "an image is (height, width) or (height, width, bands), none of them 0;"
+            f" {where} has the shape {tuple(shape)}"
+        )
+    if dtype.kind not in "fiub":
+        raise DataError(f"an image is of real numbers; {where} has dtype {dtype}")
+
+
 def _open_array(array: AnyArray, where: str, alpha: bool | None, *, local: bool) -> Image:
     """An array in memory, in bands of lines."""
-    if array.ndim not in (2, 3) or 0 in array.shape or array.dtype.kind not in "fiub":
-        return _image(da.from_array(np.empty(array.shape), chunks=-1), where, alpha, chunk=(1, 1))
+    _check(array.shape, array.dtype, where)
     lines = max(1, BLOCK_BYTES // max(1, array[0].nbytes))
     pixels = da.from_array(array, chunks=(lines, *array.shape[1:]), name=False)
     return _image(pixels, where, alpha, chunk=(lines, array.shape[1]), local=local)
@@ -166,8 +169,7 @@ def _open_array(array: AnyArray, where: str, alpha: bool | None, *, local: bool)
 
 def _open_chunked(array: Any, where: str, alpha: bool | None, chunk: tuple[int, ...]) -> Image:
     """An array in storage; small chunks are read several at a time."""
-    if len(array.shape) not in (2, 3) or 0 in array.shape:
-        return _image(da.zeros(array.shape, dtype=array.dtype), where, alpha, chunk=(1, 1))
+    _check(array.shape, array.dtype, where)
     bands = array.shape[2:]
     pixel_bytes = int(np.prod(bands, dtype=int)) * array.dtype.itemsize
     height, width = (min(c, s) for c, s in zip(chunk[:2], array.shape[:2], strict=True))

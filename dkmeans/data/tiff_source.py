@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,7 @@ class TiffPixels:
             elif self._array is None:
                 store = tifffile.imread(self.path, aszarr=True, series=0, level=0)
                 self._array = zarr.open_array(store, mode="r")
+                weakref.finalize(self, store.close)
             return self._array
 
     def __reduce__(self) -> Any:
