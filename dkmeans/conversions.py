@@ -1,8 +1,9 @@
-"""Fitted models in other forms: files, and scikit-learn's own estimator."""
+"""Fitted models in other forms: files, scikit-learn's own estimator, HTML for notebooks."""
 
 from __future__ import annotations
 
 import os
+from html import escape
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,6 +11,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from dkmeans.errors import FormatError
+from dkmeans.fitting import saved_params
 from dkmeans.record.model_file import SavedModel, read_model, write_model
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ M = TypeVar("M", bound="KMeans")
 def save(model: KMeans, path: str | os.PathLike[str]) -> None:
     """What :meth:`KMeans.save <dkmeans.KMeans.save>` does."""
     check_is_fitted(model)
-    params = model.get_params(deep=False)
+    params = saved_params(model)
     arrays = {"cluster_centers": model.cluster_centers_}
     if not isinstance(model.init, str):
         if not callable(model.init):
@@ -46,6 +48,9 @@ def load(kind: type[M], path: str | os.PathLike[str]) -> M:
         params, centers = dict(saved.values["params"]), saved.arrays["cluster_centers"]
         if params["init"] is None:
             params["init"] = saved.arrays.get("init", "auto")
+        sample = saved.history.sample
+        if sample is not None and sample.rows.shape[1] != centers.shape[1]:
+            raise ValueError("the sample of rows has another number of features than the centers")
         model = kind(**params)
         model._set(
             centers,
@@ -60,6 +65,31 @@ def load(kind: type[M], path: str | os.PathLike[str]) -> M:
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise FormatError(f"{os.fspath(path)} is not a dkmeans model: {error!r}") from error
     return model
+
+
+_ENDS = {
+    "converged": "Converged after",
+    "tol": "Stopped by tol after",
+    "max_iter": "Stopped by max_iter, not converged, after",
+}
+
+
+def to_html(model: KMeans) -> str:
+    """The state of a model and the record of its fit, for notebooks."""
+    if not hasattr(model, "history_"):
+        return "<p>Not fitted yet.</p>"
+    history = model.history_
+    told = [f"{_ENDS[model.stop_reason_]} {_counted(model.n_iter_, 'iteration')}"]
+    told += [f"inertia {model.inertia_:.7g}", _counted(history.passes, "pass", "passes")]
+    if history.bytes_read:
+        told.append(f"{history.bytes_read / 1e6:,.1f} MB read")
+    if history.facts is not None:
+        told.append(f"{history.facts.n_rows:,} rows of {escape(history.facts.source)}")
+    return f"<p>{'; '.join(told)}.</p>{history._repr_html_()}"
+
+
+def _counted(number: int, one: str, more: str = "") -> str:
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
 
 
 def to_sklearn(model: KMeans) -> Any:

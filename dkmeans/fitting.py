@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +20,9 @@ from dkmeans.engine.passes import Passes
 from dkmeans.engine.restarts import Settings, fit_together
 from dkmeans.engine.seeding import Seeding
 from dkmeans.engine.settle import Stop
-from dkmeans.engine.survey import sample_rows
+from dkmeans.engine.survey import history_rows, sample_rows
 from dkmeans.inputs import Input, check_input
+from dkmeans.record.facts import Facts, peak_bytes, versions
 from dkmeans.record.history import History, Iteration
 
 if TYPE_CHECKING:
@@ -49,10 +50,12 @@ def fit_models(models: Sequence[KMeans], X: Any, sample_weight: Any) -> None:
         _settings(model, X, history, want_labels=not isinstance(given.X, Source))
         for model, history in zip(models, histories, strict=True)
     ]
-    fits, blocks = fit_together(passes, blocks, settings, plan.kept_rows)
-    source = source.with_sizes(blocks.sizes or ())
-    for model, history, (fit, best_run) in zip(models, histories, fits, strict=True):
-        history.best_run = best_run
+    found = fit_together(passes, blocks, settings, plan.kept_rows)
+    source = source.with_sizes(found.blocks.sizes or ())
+    for model, history, (fit, best_run) in zip(models, histories, found.best, strict=True):
+        history.best_run, history.stop_reason = best_run, fit.stop_reason
+        history.sample = found.sample
+        history.facts = _facts(model, given, plan, found.blocks.n_rows or 0)
         centers = np.ascontiguousarray(fit.centers, dtype=center_dtype(source.dtype))
         model._set(centers, fit.inertia, fit.n_iter, fit.stop_reason, history)
         if fit.labels is None:
@@ -73,6 +76,7 @@ def work_of(model: KMeans, given: Input) -> Work:
     """Sizes of a fit."""
     seeding, shape, k = _seeding(model), given.shape, model.n_clusters
     searches = seeding.init == "auto"
+    searched = sample_rows(shape.n_rows, shape.n_features, k) if searches else 0
     seeding_passes = 1 + seeding.passes
     return Work(
         k,
@@ -80,8 +84,8 @@ def work_of(model: KMeans, given: Input) -> Work:
         seeding.candidates,
         seeding_passes=seeding_passes,
         max_passes=seeding_passes + model.max_iter + 1 + searches,
-        sample_rows=sample_rows(shape.n_rows, shape.n_features, k) if searches else 0,
-        runs=_n_init(model),
+        sample_rows=max(searched, history_rows(model.history_rows, shape.n_rows, shape.n_features)),
+        runs=n_runs(model),
         keeps=model.algorithm != "lloyd",
     )
 
@@ -89,7 +93,7 @@ def work_of(model: KMeans, given: Input) -> Work:
 def seeds_of(model: KMeans) -> tuple[int, ...]:
     """A seed for each restart."""
     random = check_random_state(model.random_state)
-    return tuple(int(random.randint(np.iinfo(np.int32).max)) for _ in range(_n_init(model)))
+    return tuple(int(random.randint(np.iinfo(np.int32).max)) for _ in range(n_runs(model)))
 
 
 def _settings(model: KMeans, X: Any, history: History, *, want_labels: bool) -> Settings:
@@ -103,7 +107,46 @@ def _settings(model: KMeans, X: Any, history: History, *, want_labels: bool) -> 
         getattr(model, "feature_names_in_", None),
         want_labels,
         _recorder(model, history),
+        model.history_rows,
     )
+
+
+def _facts(model: KMeans, given: Input, plan: Plan, n_rows: int) -> Facts:
+    """What is known of a fit once it has ended."""
+    names = getattr(model, "feature_names_in_", None)
+    return Facts(
+        given.where,
+        n_rows,
+        plan.n_features,
+        str(given.X.dtype),
+        None if names is None else tuple(str(name) for name in names),
+        given.weights is not None,
+        {name: _plain(value) for name, value in saved_params(model).items()},
+        tuple(plan.lines()),
+        {name: _plain(value) for name, value in asdict(plan).items()},
+        peak_bytes(),
+        versions(),
+    )
+
+
+def saved_params(model: KMeans) -> dict[str, Any]:
+    """The parameters that say what was fitted; who was told of it is no part of that."""
+    params: dict[str, Any] = model.get_params(deep=False)
+    del params["callbacks"]
+    return params
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON has it, or a few words."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if callable(value):
+        return f"function {getattr(value, '__name__', type(value).__name__)}"
+    if hasattr(value, "__array__") or isinstance(value, list | tuple):
+        return f"array of shape {np.shape(value)}"
+    return type(value).__name__
 
 
 def _seeding(model: KMeans) -> Seeding:
@@ -122,7 +165,8 @@ def _given_centers(model: KMeans, X: Any) -> Callable[[int], Any]:
     return given
 
 
-def _n_init(model: KMeans) -> int:
+def n_runs(model: KMeans) -> int:
+    """Restarts of a fit."""
     blind = callable(model.init) or (isinstance(model.init, str) and model.init == "random")
     if not isinstance(model.init, str) and not blind:
         return 1
@@ -133,6 +177,7 @@ def _n_init(model: KMeans) -> int:
 
 def _recorder(model: KMeans, history: History) -> Callable[[Iteration], None]:
     level = logging.INFO if model.verbose else logging.DEBUG
+    listeners = model._listeners()
 
     def record(iteration: Iteration) -> None:
         history.append(iteration)
@@ -146,12 +191,14 @@ def _recorder(model: KMeans, history: History) -> Callable[[Iteration], None]:
             iteration.shift,
             iteration.seconds,
         )
+        for listener in listeners:
+            listener(iteration)
 
     return record
 
 
 def _warn_of_n_init(model: KMeans) -> None:
-    if model.n_init not in ("auto", _n_init(model)):
+    if model.n_init not in ("auto", n_runs(model)):
         warnings.warn(
             "Explicit initial center position passed: performing only one init in"
             f" {type(model).__name__} instead of n_init={model.n_init}.",

@@ -32,6 +32,11 @@ class Input:
         return not isinstance(self.X, Source) or self.X.local
 
     @property
+    def where(self) -> str:
+        """Where the rows come from, for people."""
+        return self.X.where if isinstance(self.X, Source) else "an array in memory"
+
+    @property
     def shape(self) -> Shape:
         """What a plan needs to know."""
         X = self.X

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from dkmeans import conversions
 from dkmeans._typing import Floats
+from dkmeans.callbacks import CallbackSupportMixin, Listener, as_task, listeners
 from dkmeans.data.blocks import Blocks
 from dkmeans.data.source import Source, center_dtype, check_table
 from dkmeans.data.sources import is_in_memory, open_source
@@ -33,6 +34,7 @@ from dkmeans.record.history import History
 
 
 class KMeans(
+    CallbackSupportMixin,  # type: ignore[misc]
     ClassNamePrefixFeaturesOutMixin,  # type: ignore[misc]
     TransformerMixin,  # type: ignore[misc]
     ClusterMixin,  # type: ignore[misc]
@@ -76,6 +78,13 @@ class KMeans(
     nan_policy : {"raise", "omit"}, default="raise"
         What NaN and infinity do: end the fit with the row and column, or leave the row out, with
         the label -1.
+    history_rows : int, default=2000
+        Rows, at most, of the sample that ``history_`` keeps for pictures, which has no more than
+        2**21 values. 0 keeps none.
+    callbacks : function, list of functions or None, default=None
+        Called with each :class:`~dkmeans.Iteration` once it is recorded. What one raises ends the
+        fit. With scikit-learn 1.9 or later, ``set_callbacks`` takes scikit-learn's callbacks too,
+        such as ``ProgressBar()``.
     verbose : int, default=0
         Above 0, iterations are logged to the logger "dkmeans" at level INFO, else at DEBUG.
 
@@ -93,7 +102,7 @@ class KMeans(
     feature_names_in_ : ndarray of str
         Where X has names that are all strings.
     history_ : History
-        Every step of the fit, the seeding included.
+        Every step of the fit, the seeding included, with a sample of rows and what was clustered.
     stop_reason_ : {"converged", "tol", "max_iter"}
 
     References
@@ -130,6 +139,8 @@ class KMeans(
         "memory_limit": [Interval(Real, 0, None, closed="neither"), str, None],
         "residency": [StrOptions({"auto", "memory", "stream"})],
         "nan_policy": [StrOptions({"raise", "omit"})],
+        "history_rows": [Interval(Integral, 0, None, closed="left")],
+        "callbacks": [callable, list, None],
         "verbose": ["verbose"],
     }
 
@@ -148,6 +159,8 @@ class KMeans(
         memory_limit: int | str | None = None,
         residency: str = "auto",
         nan_policy: str = "raise",
+        history_rows: int = 2000,
+        callbacks: Listener | list[Listener] | None = None,
         verbose: int = 0,
     ) -> None:
         self.n_clusters = n_clusters
@@ -162,6 +175,8 @@ class KMeans(
         self.memory_limit = memory_limit
         self.residency = residency
         self.nan_policy = nan_policy
+        self.history_rows = history_rows
+        self.callbacks = callbacks
         self.verbose = verbose
 
     def plan(self, X: Any, sample_weight: Any = None, *, predict: bool = False) -> Plan:
@@ -210,7 +225,8 @@ class KMeans(
         MemoryLimitError
             If the plan does not fit, before any work.
         """
-        fit_models([self], X, sample_weight)
+        with as_task(self, X, sample_weight):
+            fit_models([self], X, sample_weight)
         return self
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
@@ -267,6 +283,15 @@ class KMeans(
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
+    def _repr_html_inner(self) -> str:
+        return f"{super()._repr_html_inner()}{conversions.to_html(self)}"
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, str]:
+        bundle: dict[str, str] = super()._repr_mimebundle_(**options)
+        if "text/html" in bundle:
+            bundle["text/html"] = self._repr_html_inner()
+        return bundle
+
     def _set(
         self, centers: Floats, inertia: float, n_iter: int, stop_reason: str, history: History
     ) -> None:
@@ -276,6 +301,10 @@ class KMeans(
         self.stop_reason_ = stop_reason
         self.history_ = history
         self._n_features_out = len(centers)
+
+    def _listeners(self) -> list[Listener]:
+        """Who is told of each step."""
+        return listeners(self)
 
     def _plan_once(self, given: Input) -> Plan:
         """One pass that assigns rows and keeps none."""

@@ -2,9 +2,14 @@
 
 import json
 import math
+import re
+from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import pytest
+import sklearn
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -144,3 +149,91 @@ def test_many_large_centers_are_thinned_out_but_the_first_and_last_stay(monkeypa
         assert kept[-1] == step
         assert len(kept) <= 11
     assert [i.step for i in history] == list(range(100))
+
+
+class Table(HTMLParser):
+    """The cells of the last table of a page, and the tags of the whole page."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.rows, self.tags, self.text = [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag == "table":
+            self.rows = []
+        if tag == "tr":
+            self.rows.append([])
+
+    def handle_data(self, data):
+        self.text.append(data)
+        if self.rows and self.tags[-1] in ("td", "th"):
+            self.rows[-1].append(data)
+
+
+def test_a_notebook_shows_the_table(fitted):
+    table = Table(fitted.history_._repr_html_())
+    lines = str(fitted.history_).splitlines()
+    assert [" ".join(row).split() for row in table.rows] == [line.split() for line in lines]
+
+
+def test_a_notebook_shows_the_ends_of_a_long_table():
+    history = History([Iteration("lloyd", step=step, inertia=1.0) for step in range(1, 301)])
+    rows = Table(history._repr_html_()).rows
+    assert [row[1] for row in rows] == ["step", *"12345", "…", *map(str, range(296, 301))]
+    assert set(rows[6]) == {"…"}
+    assert len({len(row) for row in rows}) == 1
+
+
+def page_of(model):
+    """What a notebook shows of a model, by either way of asking."""
+    page = model._repr_html_()
+    assert model._repr_mimebundle_()["text/plain"] == repr(model)
+    shown = re.sub(r"sk-[\w-]+", "", model._repr_mimebundle_()["text/html"])
+    assert shown == re.sub(r"sk-[\w-]+", "", page)
+    return page
+
+
+def test_a_notebook_shows_the_state_of_a_model_below_the_diagram():
+    X = np.random.default_rng(0).uniform(size=(500, 2))
+    assert "<p>Not fitted yet.</p>" in page_of(KMeans(4))
+    model = KMeans(8, init=X[:8], max_iter=2).fit(X)
+    page = page_of(model)
+    assert "sk-top-container" in page
+    assert (
+        f"<p>Stopped by max_iter, not converged, after 2 iterations; inertia {model.inertia_:.7g};"
+        f" {model.history_.passes} passes; 500 rows of an array in memory.</p>"
+    ) in page
+    assert len(Table(page).rows) == len(model.history_) + 1
+    model.set_params(max_iter=300, tol=0).fit(X)
+    assert f"<p>Converged after {model.n_iter_} iterations; inertia" in page_of(model)
+    model.set_params(tol=0.9).fit(X)
+    assert "<p>Stopped by tol after 2 iterations; inertia" in page_of(model)
+    assert repr(model).startswith("KMeans(init=array(")
+
+
+def test_a_notebook_shows_what_was_read(tmp_path):
+    path = tmp_path / "<b>x.zarr"
+    zarr.save_array(path, np.random.default_rng(0).uniform(size=(500, 2)))
+    model = KMeans(1, random_state=0, residency="stream").fit(str(path))
+    page = page_of(model)
+    read = f"{model.history_.bytes_read / 1e6:,.1f} MB read"
+    assert f"{model.history_.passes} passes; {read}; 500 rows of {tmp_path}/&lt;b&gt;x" in page
+    assert "<b>x" not in page
+
+
+def test_a_notebook_shows_no_tags_of_feature_names():
+    hostile = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>']
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(30, 2)), columns=hostile)
+    plain, named = KMeans(2, random_state=0).fit(X.to_numpy()), KMeans(2, random_state=0).fit(X)
+    page = page_of(named)
+    assert not {"img", "script"} & (set(Table(page).tags) - set(Table(page_of(plain)).tags))
+    assert "<img src=x" not in page
+    assert hostile[0] not in page
+
+
+def test_the_display_setting_of_scikit_learn_holds():
+    with sklearn.config_context(display="text"):
+        assert not hasattr(KMeans(), "_repr_html_")
+        assert set(KMeans()._repr_mimebundle_()) == {"text/plain"}

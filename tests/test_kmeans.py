@@ -133,6 +133,8 @@ def test_clone_and_parameters(model):
         "memory_limit",
         "residency",
         "nan_policy",
+        "history_rows",
+        "callbacks",
         "verbose",
     }
 

@@ -3,6 +3,8 @@
 import io
 import json
 import pickle
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,13 @@ from dkmeans import FormatError, KMeans, OutputError
 def model():
     X = np.random.default_rng(0).normal(size=(80, 3)).astype(np.float32)
     return KMeans(3, random_state=4, tol=1e-3).fit(X)
+
+
+def assert_same_sample(one, other):
+    for name in ("rows", "index", "weights"):
+        a, b = getattr(one, name), getattr(other, name)
+        np.testing.assert_array_equal(a, b)
+        assert a.dtype == b.dtype
 
 
 def rewritten(path, **changes):
@@ -36,6 +45,14 @@ def test_a_saved_model_comes_back_whole(model, tmp_path):
     X = np.random.default_rng(1).normal(size=(50, 3)).astype(np.float32)
     np.testing.assert_array_equal(again.predict(X), model.predict(X))
     np.testing.assert_array_equal(again.transform(X), model.transform(X))
+    assert_same_sample(again.history_.sample, model.history_.sample)
+    assert again.history_.facts == model.history_.facts
+    assert again.history_.stop_reason == model.stop_reason_
+    frames = list(zip(again.history_.frames(), model.history_.frames(), strict=True))
+    assert len(frames) > 3
+    for a, b in frames:
+        assert (a.phase, a.step, a.caption) == (b.phase, b.step, b.caption)
+        np.testing.assert_array_equal(a.labels, b.labels)
     assert [p.name for p in tmp_path.iterdir()] == ["m.npz"]
 
 
@@ -48,6 +65,90 @@ def test_feature_names_come_back(tmp_path):
     again = KMeans.load(tmp_path / "m.npz")
     assert list(again.feature_names_in_) == ["a", "b"]
     np.testing.assert_array_equal(again.predict(X), model.labels_)
+
+
+def test_a_model_without_a_sample_comes_back_without(tmp_path):
+    X = np.random.default_rng(0).normal(size=(30, 2))
+    model = KMeans(2, history_rows=0).fit(X)
+    model.save(tmp_path / "m.npz")
+    assert KMeans.load(tmp_path / "m.npz").history_.sample is None
+
+
+def test_a_file_from_before_histories_had_samples_is_read(tmp_path):
+    old = Path(__file__).parent / "data" / "model-of-0.1.0.npz"
+    shutil.copy(old, tmp_path / "m.npz")
+    model = KMeans.load(tmp_path / "m.npz")
+    X = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)  # what it was fitted to
+    same = KMeans(3, init=X[:3], random_state=4).fit(X)
+    np.testing.assert_array_equal(model.cluster_centers_, same.cluster_centers_)
+    assert list(model.feature_names_in_) == ["a", "b"]
+    assert model.get_params()["history_rows"] == 2000
+    history = model.history_
+    assert (history.sample, history.facts, history.stop_reason) == (None, None, None)
+    assert [f.phase for f in history.frames()] == [f.phase for f in same.history_.frames()]
+    model.save(tmp_path / "again.npz")
+    assert KMeans.load(tmp_path / "again.npz").history_ == history
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sample_index": None},
+        {"sample_rows": np.zeros((80, 2))},
+        {"sample_rows": np.zeros((79, 3))},
+        {"sample_rows": np.zeros(80)},
+        {"sample_rows": np.full((80, 3), "a")},
+        {"sample_rows": np.full((80, 3), np.nan)},
+        {"sample_index": np.zeros(80, np.int64)},
+        {"sample_index": np.arange(80.0)},
+        {"sample_index": np.arange(-1, 79)},
+        {"sample_weights": np.ones(79)},
+        {"sample_weights": np.zeros(80)},
+        {"sample_weights": np.full(80, np.inf)},
+        {"sample_weights": np.ones(80, np.float32)},
+    ],
+)
+def test_a_sample_that_no_fit_writes_is_refused(model, tmp_path, changes):
+    path = tmp_path / "m.npz"
+    model.save(path)
+    rewritten(path, **changes)
+    with pytest.raises(FormatError, match=r"m\.npz is not a dkmeans model: .*sample|'index'"):
+        KMeans.load(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        None,
+        {"n_rows": "many"},
+        {"weighted": 1},
+        {"plan_lines": [["one"]]},
+        {"plan_lines": [[1, 2]]},
+        {"feature_names": 3},
+        {"feature_names": [3]},
+        {"peak_bytes": "all"},
+        {"parameters": []},
+        {"versions": {"dkmeans": 1}},
+    ],
+)
+def test_facts_that_no_fit_writes_are_refused(model, tmp_path, changes):
+    path = tmp_path / "m.npz"
+    model.save(path)
+    with np.load(path) as file:
+        facts = json.loads(file["facts"].tobytes())
+    rewritten(path, facts=as_bytes({} if changes is None else {**facts, **changes}))
+    with pytest.raises(FormatError, match=r"m\.npz is not a dkmeans model: "):
+        KMeans.load(path)
+
+
+def test_a_history_with_an_unknown_end_is_refused(model, tmp_path):
+    path = tmp_path / "m.npz"
+    model.save(path)
+    lines = model.history_.dump()
+    lines[0] = lines[0].replace('"converged"', '"tired"')
+    rewritten(path, history=np.frombuffer("\n".join(lines).encode(), np.uint8))
+    with pytest.raises(FormatError, match="stop_reason 'tired'"):
+        KMeans.load(path)
 
 
 def test_an_array_of_initial_centers_comes_back(tmp_path):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,67 +16,164 @@ import click
 from dkmeans.engine.progress import watching
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.console import Console, ConsoleOptions, RenderResult
 
+    from dkmeans._typing import Ints
     from dkmeans.record.history import Iteration
+    from dkmeans.record.sample import RowSample
+
+_MOST_WORK = 2**27  # values that are looked at to tell how many rows changed, in one iteration
+_LEAST_BAR, _MOST_BAR = 5, 30  # characters
+_GAP = "  "
+_LINE = "\N{BOX DRAWINGS HEAVY HORIZONTAL}"
+
+
+@dataclass
+class Bar:
+    """How far a pass over the data is; ``total`` is None where it is not known."""
+
+    name: str
+    total: int | None
+    began: float
+    done: int = 0
+    rows: int = 0
+    read_bytes: int = 0
+
+    def parts(self) -> list[str]:
+        """What there is to say beside the name, piece by piece."""
+        if self.total is None:
+            return []
+        seconds = max(1e-3, time.perf_counter() - self.began)
+        parts = [f"{self.done}/{self.total}"]
+        if self.rows:
+            parts += [f"{_short(self.rows / seconds)} rows/s"]
+            parts += [f"{self.read_bytes / 1e6 / seconds:,.0f} MB/s"]
+        if self.done >= self.total:
+            parts.append("done")
+        elif self.done:
+            parts.append(f"{_clock(seconds * (self.total - self.done) / self.done)} left")
+        return parts
+
+    def filled(self, width: int) -> int:
+        """How many of so many characters are done."""
+        return 0 if not self.total else width * min(self.done, self.total) // self.total
+
+
+@dataclass
+class Changes:
+    """Which share of the rows changed clusters, as the sample of a fit tells it."""
+
+    sample: RowSample | None = None
+    labels: dict[tuple[int, int], Ints] = field(default_factory=dict)
+
+    def share(self, iteration: Iteration) -> float | None:
+        """Share of the rows that changed since the iteration before, where that is known."""
+        if self.sample is None or iteration.centers is None:
+            return None
+        k, d = iteration.centers.shape
+        labels = self.sample.thinned(_MOST_WORK // (k * d)).labels(iteration.centers)
+        run = k, iteration.run
+        before, self.labels[run] = self.labels.get(run), labels
+        return None if before is None else float((before != labels).mean())
 
 
 class Display:
     """Draws passes, blocks and iterations; a :class:`~dkmeans.engine.progress.Watcher`."""
 
-    def __init__(self, bar: Progress) -> None:
-        self._bar = bar
-        self._task: TaskID = bar.add_task("starting", total=None, note="", speed="")
-        self._passes, self._note = 0, ""
-        self._bytes, self._since = 0, time.perf_counter()
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._bar = Bar("starting", None, self._began)
+        self._passes, self._notes, self._changes = 0, list[str](), Changes()
+        self._seen: set[tuple[int, int]] = set()
+        self._lock = threading.Lock()
 
     def pass_started(self, name: str, blocks: int) -> None:
         """Begin the bar again."""
         name = name.partition(" and ")[0]  # others that share the pass
-        if name == "lloyd":
+        if name != "read":
             self._passes += 1
-            name = f"lloyd {self._passes}"
-        self._begin(name, blocks)
-
-    def _begin(self, name: str, total: int | None) -> None:
-        self._bytes, self._since = 0, time.perf_counter()
-        self._bar.reset(self._task, total=total, description=name, speed="", note=self._note)
+            name = f"pass {self._passes} {name.rstrip(' 0123456789')}"
+        self._bar = Bar(name, blocks, time.perf_counter())
 
     def block_done(self, rows: int, read_bytes: int) -> None:
         """Move the bar on."""
-        self._bytes += read_bytes
-        speed = self._bytes / 1e6 / max(1e-3, time.perf_counter() - self._since)
-        self._bar.update(self._task, advance=1, speed=f"{speed:,.0f} MB/s")
+        with self._lock:
+            self._bar.done += 1
+            self._bar.rows += rows
+            self._bar.read_bytes += read_bytes
+
+    def sample_drawn(self, sample: RowSample | None) -> None:
+        """Follow these rows from now on."""
+        self._changes = Changes(sample)
 
     def iteration_done(self, iteration: Iteration) -> None:
-        """Show the inertia and the shift."""
+        """Show the inertia, the shift, and how many rows changed."""
         notes = []
         for name in ("inertia", "shift"):
             value = getattr(iteration, name)
             if value == value:  # not NaN, which stands for unknown
                 notes.append(f"{name} {value:.4g}")
+        share = self._changes.share(iteration)
+        if share is not None:
+            notes.append(f"~{share:.1%} changed")
         if notes:
-            self._note = " ".join(notes)
-            self._bar.update(self._task, note=self._note)
+            self._notes = [self._title(iteration), *notes]
+
+    def _title(self, iteration: Iteration) -> str:
+        """Which step this is; of which restart and how many clusters, where there are several."""
+        title = f"{'iteration' if iteration.phase == 'lloyd' else iteration.phase} {iteration.step}"
+        if iteration.centers is not None:
+            self._seen.add((len(iteration.centers), iteration.run))
+            if any(run for _, run in self._seen):
+                title = f"run {iteration.run + 1} {title}"
+            if len({k for k, _ in self._seen}) > 1:
+                title = f"k={len(iteration.centers)} {title}"
+        return title
 
     @contextlib.contextmanager
     def tasks(self, name: str) -> Iterator[None]:
         """Draw the tasks that dask's threads do in the body."""
         from dask.callbacks import Callback
 
-        total = 0
+        self._bar, self._notes = Bar(name, None, time.perf_counter()), []
 
         def started(graph: Any, state: Any) -> None:
-            nonlocal total
-            total = len(state["waiting"]) + len(state["ready"])
-            self._bar.update(self._task, total=total)
+            self._bar.total = len(state["waiting"]) + len(state["ready"])
 
         def done(*args: Any) -> None:
-            self._bar.update(self._task, advance=1)
+            with self._lock:
+                self._bar.done += 1
 
-        self._begin(name, None)
         with Callback(start_state=started, posttask=done):
             yield
+
+    def lines(self, width: int) -> list[str]:
+        """What is shown in so many columns; in the first line, a tab stands for the bar."""
+        bar = self._bar
+        first, *others = _wrapped([bar.name, *bar.parts()], width)
+        if width - len(first) >= _LEAST_BAR + len(_GAP) and not others:
+            first = first.replace(bar.name, f"{bar.name}{_GAP}\t", 1)
+        elapsed = f"{_clock(time.perf_counter() - self._began)} elapsed"
+        return [first, *others, *_wrapped([*self._notes, elapsed], width)]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the lines, the bar in colors."""
+        from rich.text import Text
+
+        width = options.max_width
+        line = "-" if options.ascii_only else _LINE
+        rest = " " if console.no_color or console.color_system is None else line
+        for text in self.lines(width):
+            before, tab, after = text.partition("\t")
+            room = min(_MOST_BAR, width - len(before) - len(after)) if tab else 0
+            filled = self._bar.filled(room)
+            yield Text.assemble(
+                before,
+                (line * filled, "bar.complete"),
+                (rest * (room - filled), "bar.back"),
+                after,
+                no_wrap=True,
+            )
 
 
 class Hidden:
@@ -93,26 +192,38 @@ def showing(*, hidden: bool) -> Iterator[Display | Hidden]:
         yield Hidden()
         return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-    )
+    from rich.live import Live
 
-    columns = (  # 80 characters in all
-        TextColumn("{task.description:<11}"),
-        BarColumn(bar_width=10),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]}"),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        display = Display(bar)
-        with watching(display):
-            yield display
+    display = Display()
+    live = Live(display, console=Console(stderr=True), transient=True, refresh_per_second=10)
+    with live, watching(display):
+        yield display
+
+
+def _wrapped(parts: Sequence[str], width: int) -> list[str]:
+    """The parts in as few lines as hold them, none cut."""
+    lines = [parts[0]]
+    for part in parts[1:]:
+        if len(lines[-1]) + len(_GAP) + len(part) <= width:
+            lines[-1] += _GAP + part
+        else:
+            lines.append(part)
+    return lines
+
+
+def _short(number: float) -> str:
+    """A number in three digits and a letter."""
+    for unit in ("", "k", "M"):
+        if number < 999.5:
+            return f"{number:.3g}{unit}"
+        number /= 1000
+    return f"{number:.3g}G"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def show_lines(lines: Sequence[tuple[str, str]]) -> None:

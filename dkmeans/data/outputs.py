@@ -77,6 +77,16 @@ def replacing(
         _remove(partial)
 
 
+@contextlib.contextmanager
+def scratch(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Give a hidden path beside an output for what is needed until it is written."""
+    hidden = _beside(os.path.abspath(os.fspath(path)), "scratch")
+    try:
+        yield hidden
+    finally:
+        _remove(hidden)
+
+
 def _beside(target: str, what: str) -> str:
     folder, name = os.path.split(target)
     return os.path.join(folder, f".{name}.{uuid.uuid4().hex[:8]}.{what}")

@@ -63,6 +63,8 @@ def write_labels(
 ) -> None:
     """Write labels to a Zarr array or a folder of Parquet files, whole or not at all.
 
+    :func:`dkmeans.metrics.cluster_scores` writes those of a model in the read that scores it.
+
     Parameters
     ----------
     labels : dask array or ndarray (n_samples,)

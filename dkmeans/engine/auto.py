@@ -45,13 +45,13 @@ def auto(run: Run, spec: SampleSpec, k: int, seed: int) -> Program[Fit]:
     assert run.survey.searched is not None
     rows = run.survey.searched.rows(spec)
     points = Points(kernel_view(rows.values), rows.weights)
-    threads = run.journal.passes.threads
     if len(rows) < k:  # few of the rows take part
         return (yield from lloyd(run, filled(run.survey.draw_for(seed), k)))
-    found = search(points.X, points.weights, k, seed, threads=threads)
+    whole = len(rows) == run.survey.n_positive  # on which Lloyd's iterations go on
+    found = search(points.X, points.weights, k, seed, polish=not whole)
     share = len(rows) / max(1, run.survey.n_positive)
     run.journal.note("init", run.number, 1, inertia=found[0].cost / share)
-    if len(rows) == run.survey.n_positive:
+    if whole:
         return (yield from lloyd(run, found[0].centers))
     return (yield from lloyd(run, (yield from _verified(run, found, rows, points, share, seed))))
 

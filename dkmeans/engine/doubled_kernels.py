@@ -81,3 +81,48 @@ def add_own(sums, finest, masses, finest_mass, counts, centers, origin, total):
             value, value1 = _multiply(value, value1, at, at1)
             add_exact(total, value)
             add_exact(total, value1)
+
+
+@njit(cache=True, nogil=True)
+def add_moments(X, labels, totals):
+    """Add the rows of X (n, d), and their squares where there is room, to those of their label.
+
+    ``totals`` is (powers, k, d, 2): one power for rows alone, two for squares as well. Rows of the
+    label -1 add nothing.
+    """
+    for i in range(X.shape[0]):
+        j = labels[i]
+        if j < 0:
+            continue
+        for f in range(X.shape[1]):
+            value, value1 = np.float64(X[i, f]), 0.0
+            for power in range(totals.shape[0]):
+                if power > 0:
+                    value, value1 = _two_product(value, value)
+                at = totals[power, j, f]
+                at[0], at[1] = _add(at[0], at[1], value, value1)
+
+
+@njit(cache=True, nogil=True)
+def add_totals(totals, at, others):
+    """Add ``others`` (powers, m, d, 2) to ``totals[:, at]``, where ``at`` is (m,)."""
+    for power in range(others.shape[0]):
+        for j in range(others.shape[1]):
+            for f in range(others.shape[2]):
+                to, more = totals[power, at[j], f], others[power, j, f]
+                to[0], to[1] = _add(to[0], to[1], more[0], more[1])
+
+
+@njit(cache=True, nogil=True)
+def variances(totals, counts, out):
+    """Write to ``out`` (k, d) the variance from the sums of rows and squares, ``totals``.
+
+    That is ``(n * sum(x^2) - sum(x)^2) / n^2``; the digits that cancel are beyond those of float64.
+    """
+    for j in range(out.shape[0]):
+        n = np.float64(counts[j])
+        for f in range(out.shape[1]):
+            sum_, squares = totals[0, j, f], totals[1, j, f]
+            mine, mine1 = _multiply(sum_[0], sum_[1], sum_[0], sum_[1])
+            all_, all1 = _multiply(squares[0], squares[1], n, 0.0)
+            out[j, f] = max(0.0, _add(all_, all1, -mine, -mine1)[0]) / (n * n) if n > 0 else np.nan

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from dask.utils import format_bytes, parse_bytes
 
@@ -51,6 +50,16 @@ class Shape:
     local: bool = False
     buffered: bool = False
 
+    @property
+    def unit_bytes(self) -> int:
+        """Bytes of what storage reads whole, as far as known."""
+        return (self.unit_rows or 0) * self.row_bytes
+
+    @property
+    def all_bytes(self) -> int:
+        """Bytes of all rows, as far as known."""
+        return (self.n_rows or 0) * self.row_bytes
+
     def reading_bytes(self, block_bytes: int) -> int:
         """Bytes that it takes to have a block: the block, and copies while it is read."""
         labels = LABEL_BYTES * block_bytes // max(1, self.row_bytes)
@@ -68,7 +77,7 @@ class Shape:
 
     def _pieces(self) -> int:
         """Encoded and decoded pieces of the rows that are asked of storage at once."""
-        return 2 * max(READ_BYTES, (self.unit_rows or 0) * self.row_bytes)
+        return 2 * max(READ_BYTES, self.unit_bytes)
 
 
 @dataclass(frozen=True)
@@ -173,9 +182,22 @@ def memory_limit(value: int | float | str | None, *, local: bool = False) -> int
     return int(MARGIN * min(available, MEMORY_LIMIT))
 
 
-def _cluster_threads(client: Any) -> int:
-    """Blocks that can be at work at once on a cluster."""
-    return max(1, int(sum(client.nthreads().values())))
+@dataclass(frozen=True)
+class Machine:
+    """What runs a pass: blocks at work at once, processes, and whether these are a cluster's."""
+
+    threads: int
+    processes: int
+    cluster: bool
+
+    @classmethod
+    def at_hand(cls, *, local: bool) -> Machine:
+        """What runs passes over rows that are ``local``, or else those of the current client."""
+        client = None if local else current_client()
+        if client is None:
+            return cls(default_threads(), 1, False)
+        workers = client.nthreads()
+        return cls(max(1, sum(workers.values())), max(1, len(workers)), True)
 
 
 @dataclass(frozen=True)
@@ -186,7 +208,7 @@ class Work:
     ----------
     candidates : centers that seeding holds at most.
     seeding_passes, max_passes : passes before Lloyd's, and the most there can be in all.
-    sample_rows : rows that are searched for centers in memory.
+    sample_rows : rows that are searched for centers in memory, or kept with the history.
     runs : restarts, which advance on the same passes.
     keeps : whether rows are kept between passes.
     """
@@ -233,53 +255,67 @@ def make_plan(shape: Shape, work: Work, residency: str, limit: int) -> Plan:
     MemoryLimitError
         If no way of running fits in ``limit``.
     """
-    client = None if shape.local else current_client()
-    at_hand = default_threads() if client is None else _cluster_threads(client)
-    processes = 1 if client is None else max(1, len(client.nthreads()))
-    unit_bytes = (shape.unit_rows or 0) * shape.row_bytes
-    all_bytes = (shape.n_rows or 0) * shape.row_bytes
-    if shape.resident:
-        residency, held = "memory", 0
-    else:
-        reading = at_hand * shape.reading_bytes(unit_bytes)
-        sample = SAMPLE_COPIES * work.sample_rows * shape.row_bytes
-        whole = projected(work, at_hand, processes, all_bytes + sample + reading)
-        if residency == "auto":
-            residency = "memory" if whole <= limit and shape.n_rows is not None else "stream"
-        elif residency == "memory" and whole > limit:
-            cure = "residency='stream' reads from storage in every pass"
-            raise MemoryLimitError(_refusal(whole, limit, cure))
-        held = all_bytes if residency == "memory" else 0
-    held += SAMPLE_COPIES * work.sample_rows * shape.row_bytes
-    threads = (
-        at_hand if client is not None else _threads_that_fit(shape, work, held, limit, at_hand)
-    )
-    room = (limit - projected(work, threads, processes, held)) // threads
-    if room < shape.reading_bytes(unit_bytes):
-        need = projected(work, threads, processes, held + threads * shape.reading_bytes(unit_bytes))
-        raise MemoryLimitError(_refusal(need, limit, _cure(shape, client is not None, room)))
-    if work.keeps and residency == "stream":
-        room = max(room // 2, shape.reading_bytes(unit_bytes))  # the rest is for rows kept
+    machine = Machine.at_hand(local=shape.local)
+    residency = _residency(shape, work, residency, limit, machine)
+    in_memory = residency == "memory"
+    sample_bytes = SAMPLE_COPIES * work.sample_rows * shape.row_bytes
+    held = sample_bytes + (shape.all_bytes if in_memory and not shape.resident else 0)
+    threads = machine.threads
+    if not machine.cluster:
+        threads = _threads_that_fit(shape, work, held, limit, threads)
+    room = _room(shape, work, held, limit, replace(machine, threads=threads))
+    if work.keeps and not in_memory:
+        room = max(room // 2, shape.reading_bytes(shape.unit_bytes))  # the rest is for rows kept
     rows = None if shape.n_rows is None else _block_rows(shape, room, threads)
     block_bytes = min(rows or shape.unit_rows or 0, shape.n_rows or 0) * shape.row_bytes
-    peak = projected(work, threads, processes, held + threads * shape.reading_bytes(block_bytes))
-    in_place = residency == "memory" and client is None
-    kept_rows, kept_bytes = _kept(shape, work, in_place, max(0, limit - peak) // processes)
+    reading = threads * shape.reading_bytes(block_bytes)
+    peak = projected(work, threads, machine.processes, held + reading)
+    spare = max(0, limit - peak) // machine.processes
+    kept_rows, kept_bytes = _kept(shape, work, in_memory and not machine.cluster, spare)
+    known = shape.n_rows is not None
     return Plan(
         shape.n_rows,
         shape.n_features,
         work.n_clusters,
         shape.n_blocks if rows is None else -(-max(1, shape.n_rows or 0) // rows),
         rows,
-        None if shape.n_rows is None else all_bytes,
+        shape.all_bytes if known else None,
         residency,
         threads,
-        None if shape.n_rows is None else peak + kept_bytes,
+        peak + kept_bytes if known else None,
         limit,
         work.seeding_passes,
         work.max_passes,
         kept_rows,
     )
+
+
+def _residency(shape: Shape, work: Work, wanted: str, limit: int, machine: Machine) -> str:
+    """Where the rows live: "memory" or "stream"."""
+    if shape.resident:
+        return "memory"
+    if wanted == "stream":
+        return wanted
+    reading = machine.threads * shape.reading_bytes(shape.unit_bytes)
+    held = shape.all_bytes + SAMPLE_COPIES * work.sample_rows * shape.row_bytes
+    whole = projected(work, machine.threads, machine.processes, held + reading)
+    if wanted == "auto":
+        return "memory" if whole <= limit and shape.n_rows is not None else "stream"
+    if whole > limit:
+        cure = "residency='stream' reads from storage in every pass"
+        raise MemoryLimitError(_refusal(whole, limit, cure))
+    return wanted
+
+
+def _room(shape: Shape, work: Work, held: int, limit: int, machine: Machine) -> int:
+    """Bytes that each thread has for a block, enough for the smallest."""
+    threads, processes = machine.threads, machine.processes
+    least = shape.reading_bytes(shape.unit_bytes)
+    room = (limit - projected(work, threads, processes, held)) // threads
+    if room < least:
+        need = projected(work, threads, processes, held + threads * least)
+        raise MemoryLimitError(_refusal(need, limit, _cure(shape, machine.cluster, room)))
+    return room
 
 
 def _kept(shape: Shape, work: Work, in_place: bool, room: int) -> tuple[int, int]:
@@ -301,7 +337,7 @@ def _kept(shape: Shape, work: Work, in_place: bool, room: int) -> tuple[int, int
 
 def _threads_that_fit(shape: Shape, work: Work, held: int, limit: int, at_hand: int) -> int:
     """As many threads as can each have the smallest block at once, at least one."""
-    unit = shape.reading_bytes((shape.unit_rows or 0) * shape.row_bytes)
+    unit = shape.reading_bytes(shape.unit_bytes)
     for threads in range(at_hand, 1, -1):
         if projected(work, threads, 1, held + threads * unit) <= limit:
             return threads

@@ -53,14 +53,21 @@ def rows_of(X: AnyArray, weights: AnyArray, offset: int, keys: Floats, index: In
     )
 
 
-def merge_rows(parts: Sequence[Rows], most: int) -> Rows:
-    """The ``most`` rows with the smallest keys of all parts."""
-    joined = Rows(
+def join_rows(parts: Sequence[Rows]) -> Rows:
+    """All rows of all parts."""
+    if len(parts) == 1:
+        return parts[0]
+    return Rows(
         np.concatenate([p.keys for p in parts]),
         np.concatenate([p.index for p in parts]),
         np.concatenate([p.values for p in parts]),
         np.concatenate([p.weights for p in parts]),
     )
+
+
+def merge_rows(parts: Sequence[Rows], most: int) -> Rows:
+    """The ``most`` rows with the smallest keys of all parts."""
+    joined = join_rows(parts)
     return joined.take(np.lexsort((joined.index, joined.keys))[:most])
 
 

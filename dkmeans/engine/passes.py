@@ -124,7 +124,9 @@ class _Job:
                 f"block {block} of X has {rows} rows, its chunks say {self.sizes[block]}"
             )
         if weights is not None and weights != rows:
-            raise DataError(f"sample_weight has {weights} rows in block {block}, X has {rows}")
+            raise DataError(
+                f"sample_weight (or labels): {weights} rows in block {block}, X has {rows}"
+            )
 
     def __call__(self, X: AnyArray, weights: AnyArray | None, offset: int, block: int) -> _Outcome:
         view = kernel_view(X)

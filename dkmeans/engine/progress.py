@@ -20,6 +20,9 @@ class Watcher(Protocol):
     def block_done(self, rows: int, read_bytes: int) -> None:
         """A block of the pass is done."""
 
+    def sample_drawn(self, sample: Any) -> None:
+        """The :class:`~dkmeans.record.sample.RowSample` of a fit is known; None if it has none."""
+
     def iteration_done(self, iteration: Any) -> None:
         """An :class:`~dkmeans.record.history.Iteration` was recorded."""
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from dkmeans._typing import Floats
 from dkmeans.data.blocks import Blocks
+from dkmeans.engine import progress
 from dkmeans.engine.auto import auto
 from dkmeans.engine.journal import Journal
 from dkmeans.engine.lloyd import Fit, Room, Run, lloyd
-from dkmeans.engine.partial import SampleSpec
 from dkmeans.engine.passes import Passes
 from dkmeans.engine.programs import Program, run_together
 from dkmeans.engine.seeding import Seeding, seed_centers
@@ -22,12 +22,15 @@ from dkmeans.engine.survey import (
     Survey,
     SurveyStep,
     check_survey,
+    history_spec,
+    joint_spec,
     sample_rows,
     sample_spec,
     survey_streams,
 )
 from dkmeans.errors import DataError
 from dkmeans.record.history import Iteration
+from dkmeans.record.sample import RowSample
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Settings:
     seeds : one for each restart.
     names : of the features, for messages.
     record : receives the steps.
+    history_rows : rows of the sample that goes with the history, at most; the same in all fits.
     """
 
     seeding: Seeding
@@ -50,12 +54,29 @@ class Settings:
     names: Sequence[str] | None
     want_labels: bool
     record: Callable[[Iteration], None]
+    history_rows: int = 0
+
+
+@dataclass(frozen=True)
+class Together:
+    """What fits that shared their passes found.
+
+    Parameters
+    ----------
+    best : for each fit its best restart and the number of that.
+    blocks : with their sizes.
+    sample : rows for the histories, where they were asked for.
+    """
+
+    best: tuple[tuple[Fit, int], ...]
+    blocks: Blocks
+    sample: RowSample | None
 
 
 def fit_together(
     passes: Passes, blocks: Blocks, fits: Sequence[Settings], kept_rows: int
-) -> tuple[list[tuple[Fit, int]], Blocks]:
-    """For each fit its best restart and the number of that; the blocks with their sizes.
+) -> Together:
+    """The best restart of each fit.
 
     All restarts of all fits advance on the same passes, and share the memory for ``kept_rows``
     between passes; without any, each iteration is a pass.
@@ -64,6 +85,8 @@ def fit_together(
     survey = _survey(passes, blocks, fits, most)
     for settings in fits:
         check_survey(survey, settings.seeding.n_clusters, settings.nan_policy, settings.names)
+    sample = _sample_of(survey, fits[0], blocks.n_features)
+    progress.tell("sample_drawn", sample)
     Journal(passes, fits[0].record).note("survey")
     blocks = blocks.with_sizes([size for _, size in sorted(survey.sizes.items())])
     room = Room(kept_rows, sum(len(settings.seeds) for settings in fits))
@@ -78,19 +101,28 @@ def fit_together(
         found = [next(results) for _ in settings.seeds]
         number = int(np.argmin([fit.inertia for fit in found]))
         best.append((found[number], number))
-    return best, blocks
+    return Together(tuple(best), blocks, sample)
 
 
 def _survey(passes: Passes, blocks: Blocks, fits: Sequence[Settings], most: int) -> Survey:
     seeds = tuple(dict.fromkeys(seed for settings in fits for seed in settings.seeds))
-    wanted = None
+    n_rows, d, seed = blocks.n_rows, blocks.n_features, seeds[0]
+    wanted = []
+    if fits[0].history_rows:
+        wanted.append(history_spec(seed, fits[0].history_rows, n_rows, d))
     if any(s.seeding.init == "auto" for s in fits):
-        wanted = _sample(blocks.n_rows, blocks.n_features, most, seeds[0])
-    return passes.run(blocks, SurveyStep(survey_streams(seeds), most, wanted), "survey")
+        wanted.append(sample_spec(seed, sample_rows(n_rows, d, most), n_rows))
+    step = SurveyStep(survey_streams(seeds), most, joint_spec(wanted))
+    return passes.run(blocks, step, "survey")
 
 
-def _sample(n_rows: int | None, n_features: int, k: int, seed: int) -> SampleSpec:
-    return sample_spec(seed, sample_rows(n_rows, n_features, k), n_rows)
+def _sample_of(survey: Survey, settings: Settings, n_features: int) -> RowSample | None:
+    """The rows with the smallest keys of those that the survey drew."""
+    if survey.searched is None or not settings.history_rows:
+        return None
+    seed, wanted = settings.seeds[0], settings.history_rows
+    rows = survey.searched.rows(history_spec(seed, wanted, survey.n_rows, n_features))
+    return RowSample(rows.values, rows.index, rows.weights)
 
 
 def _restart(
@@ -110,7 +142,8 @@ def _restart(
     if settings.given is not None:
         fit = yield from lloyd(run, _checked(settings.given(seed), k, blocks.n_features))
     elif settings.seeding.init == "auto":
-        spec = _sample(survey.n_rows, blocks.n_features, k, settings.seeds[0])
+        most = sample_rows(survey.n_rows, blocks.n_features, k)
+        spec = sample_spec(settings.seeds[0], most, survey.n_rows)
         fit = yield from auto(run, spec, k, seed)
     else:
         start = yield from seed_centers(run, settings.seeding, seed)

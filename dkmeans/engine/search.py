@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,8 +17,7 @@ from dkmeans._typing import AnyArray, Floats, Ints
 BLOCK = 2048  # rows moved and scaled at once
 SMALL = 2e6  # distances times features up to which wide rows are searched as thoroughly as others
 LARGE = 2e8  # from which Lloyd is left to those who go on from what was found
-RESTARTED = 6e5  # up to which several searches are started
-THREADED = 1e5  # from which they are worth threads
+RESTARTED = 1e5  # up to which several searches are started
 NARROW = 16  # features up to which columns are copied, to read each at once
 MOST_FOUND = 3
 _SAME = 1e-5  # costs that differ by less than this share are those of one solution
@@ -49,23 +47,22 @@ class Effort:
 
 
 def effort_for(m: int, k: int, d: int) -> Effort:
-    """How much to try with m rows of d features and k centers: less where a try costs much.
-
-    Few centers have few places to go to; of some twenty, a swap at random seldom helps, and only a
-    good many of them together.
-    """
+    """How much to try with m rows of d features and k centers: less where a try costs much."""
     work = float(m) * k * d
-    shakes = min(max(2 * k, k * k // 4), max(48, 24 + k // 4))
+    shakes = min(8 * k, max(40, 24 + k // 4))
     if work > SMALL and d > NARROW:
         shakes = max(4, shakes * NARROW // d)
     if work > LARGE:
-        return Effort(2 * k, k // 8 + 4, 1e-3, 2, shakes, k + 24)
-    return Effort(2 * k, k // 4 + 4, 1e-4, 50, shakes, k + 24)
+        return Effort(2 * k, k // 8 + 4, 1e-3, 2, shakes, k + 16)
+    return Effort(2 * k, k // 4 + 4, 1e-4, 50, shakes, k + 16)
 
 
-def rows_for(k: int) -> int:
-    """Rows that tell where k centers belong; more of them only tell it more precisely."""
-    return 256 * max(8, min(k * k // 8, k + 16))
+def rows_for(k: int, d: int) -> int:
+    """Rows that tell where k centers belong; more of them only tell it more precisely.
+
+    In few dimensions many arrangements cost nearly the same, and it takes more rows to tell them.
+    """
+    return 256 * (max(32, k + 16) if d <= NARROW else max(8, k))
 
 
 def runs_for(m: int, k: int, d: int) -> int:
@@ -132,7 +129,7 @@ class Raw:
 
 
 def search(
-    points: AnyArray, weights: Floats, k: int, seed: int, *, threads: int = 1
+    points: AnyArray, weights: Floats, k: int, seed: int, *, polish: bool = True
 ) -> list[Found]:
     """Search for k centers of the rows ``points`` (m, d); the best first, up to three that differ.
 
@@ -146,19 +143,23 @@ def search(
         How many centers; rows are repeated where fewer differ.
     seed
         Of every draw.
-    threads
-        Restarts that run at a time; no effect on what is found.
+    polish
+        Whether what was found on some of the rows is improved on all of them, if only some were
+        searched. Without, its cost is an estimate.
     """
     m, d = points.shape
-    if m <= rows_for(k):
+    if m <= rows_for(k, d):
         tiles = tiles_of(points, weights)
-        return [_found(points, weights, tiles, raw) for raw in _search(tiles, m, k, seed, threads)]
-    rows = _sample(m, weights, rows_for(k), seed)
-    few = tiles_of(points[rows], weights[rows] if len(weights) else weights)
-    best = _search(few, len(rows), k, seed, threads)[0]
-    start = best.centers[:, :d].astype(np.float64) / few.scale + few.shift
+        return [_found(points, weights, tiles, raw) for raw in _search(tiles, m, k, seed)]
+    rows = _sample(m, weights, rows_for(k, d), seed)
+    held = weights[rows] if len(weights) else weights
+    few = tiles_of(points[rows], held)
+    best = _found(points[rows], held, few, _search(few, len(rows), k, seed)[0])
+    if not polish:
+        share = held.sum() / weights.sum() if len(weights) else len(rows) / m
+        return [replace(best, cost=best.cost / share)]
     effort = replace(effort_for(m, k, d), tries=0, shakes=0)
-    return [_polish(points, weights, start, effort, seed)]
+    return [_polish(points, weights, best.centers, effort, seed)]
 
 
 def _sample(m: int, weights: Floats, most: int, seed: int) -> Ints:
@@ -170,7 +171,7 @@ def _sample(m: int, weights: Floats, most: int, seed: int) -> Ints:
     return np.sort(drawn)
 
 
-def _search(tiles: Tiles, m: int, k: int, seed: int, threads: int) -> list[Raw]:
+def _search(tiles: Tiles, m: int, k: int, seed: int) -> list[Raw]:
     """Search on rows in tiles, all of them."""
     sizes = (m, k, tiles.shift.shape[0])
     effort, runs = effort_for(*sizes), runs_for(*sizes)
@@ -178,14 +179,7 @@ def _search(tiles: Tiles, m: int, k: int, seed: int, threads: int) -> list[Raw]:
         return [_explore(tiles, k, None, effort, seed, _SEARCH, 0)]
     start = replace(effort, tol=1e-3, shakes=0)
 
-    def run(number: int) -> Raw:
-        return _explore(tiles, k, None, start, seed, _SEARCH, number)
-
-    if threads > 1 and float(m) * k * sizes[2] > THREADED:
-        with ThreadPoolExecutor(min(threads, runs)) as pool:
-            found = list(pool.map(run, range(runs)))
-    else:
-        found = [run(number) for number in range(runs)]
+    found = [_explore(tiles, k, None, start, seed, _SEARCH, number) for number in range(runs)]
     found.sort(key=lambda raw: raw.cost)
     found[0] = _explore(tiles, k, found[0].centers, replace(effort, tries=0), seed, _IMPROVE, 0)
     return _best(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,11 +12,21 @@ import numpy as np
 
 from dkmeans._typing import AnyArray, Floats
 from dkmeans.engine.grid import MAX_BLOCK_ROWS, MAX_ROWS, Grid, grid_for
-from dkmeans.engine.partial import BadValue, Rows, SampleSpec, first_bad, merge_rows, rows_of
+from dkmeans.engine.partial import (
+    BadValue,
+    Rows,
+    SampleSpec,
+    first_bad,
+    join_rows,
+    merge_rows,
+    rows_of,
+)
 from dkmeans.errors import DataError
 
 SAMPLED = 64  # rows that tell where most of the data are
 SAMPLE_VALUES = 2**21  # of the sample that is searched for centers, where k does not want more
+_SPARE = 8  # times the rows of a history's sample are looked at, because some may take no part
+_LOOK = 2**10  # rows, at least, that are looked at together
 _FIRST, _SAMPLE = 1, 4  # streams of random numbers
 
 
@@ -45,6 +55,25 @@ def sample_spec(seed: int, most: int, n_rows: int | None) -> SampleSpec:
     return SampleSpec(stream_key(seed, _SAMPLE), most, limit)
 
 
+def history_spec(seed: int, wanted: int, n_rows: int | None, n_features: int) -> SampleSpec:
+    """The sample for a history of at most ``wanted`` rows, and of ``SAMPLE_VALUES`` values."""
+    most = history_rows(wanted, n_rows, n_features)
+    return replace(sample_spec(seed, _SPARE * most, n_rows), most=most)
+
+
+def joint_spec(specs: Sequence[SampleSpec]) -> SampleSpec | None:
+    """A sample that has those of all ``specs``, which are of one stream, in it; None of none."""
+    if not specs:
+        return None
+    return replace(specs[0], most=max(s.most for s in specs), limit=max(s.limit for s in specs))
+
+
+def history_rows(wanted: int, n_rows: int | None, n_features: int) -> int:
+    """Rows of the sample of a history."""
+    most = min(wanted, max(1, SAMPLE_VALUES // n_features))
+    return most if n_rows is None else min(most, n_rows)
+
+
 @dataclass(frozen=True)
 class Sample:
     """Rows drawn uniformly, in the type of the data; in pieces, so that few are copied often."""
@@ -62,9 +91,14 @@ class Sample:
 
     def rows(self, spec: SampleSpec) -> Rows:
         """The rows of a sample that is part of this one, in the order of the data."""
-        rows = merge_rows(self.pieces, spec.most)
-        rows = rows.take(rows.keys < spec.limit)
-        return rows.take(np.argsort(rows.index))
+        rows = join_rows(self.pieces)
+        chosen = np.flatnonzero(rows.keys < spec.limit)
+        if len(chosen) > spec.most:
+            order = np.lexsort((rows.index[chosen], rows.keys[chosen]))
+            chosen = chosen[order[: spec.most]]
+        if len(chosen) < len(rows) or (np.diff(rows.index) < 0).any():
+            rows = rows.take(chosen[np.argsort(rows.index[chosen])])
+        return rows
 
 
 @dataclass(frozen=True)
@@ -81,7 +115,7 @@ class Survey:
     bad : the first value that is not finite.
     sample : rows drawn at random, the same whatever the seed; they tell where most rows are.
     streams, draws : for each stream, ``most`` rows drawn at random in proportion to their weight.
-    searched : the sample for init="auto", where it was asked for.
+    searched : the sample for init="auto" and for histories, where one was asked for.
     dtype : of the rows.
     """
 
@@ -153,7 +187,7 @@ class Survey:
 
 @dataclass(frozen=True)
 class SurveyStep:
-    """Survey a block, drawing ``most`` rows for each of ``streams``, and a sample to search."""
+    """Survey a block, drawing ``most`` rows for each of ``streams``, and one sample of all rows."""
 
     streams: tuple[np.uint64, ...]
     most: int
@@ -201,12 +235,16 @@ def _sampled(X: AnyArray, weights: Floats, offset: int, spec: SampleSpec) -> Sam
     keys, rows = np.empty(len(X)), np.empty(len(X), np.int64)
     count = seeding_kernels.below(len(X), offset, spec.stream, spec.limit, keys, rows)
     keys, rows = keys[:count], rows[:count]
-    held = weights[rows] if len(weights) else np.ones(count)
-    values = X if count == len(X) else X[rows]
-    good = np.flatnonzero(np.isfinite(values).all(axis=1) & (held > 0))
-    if len(good) > spec.most:
-        good = good[np.argpartition(keys[good], spec.most - 1)[: spec.most]]
-    return Sample((Rows(keys, rows + offset, values, held).take(good),), spec.most)
+    order = np.argsort(keys) if count > spec.most else np.arange(count)
+    pieces, together = list[Rows](), max(spec.most, _LOOK)
+    for start in range(0, max(1, count), together):
+        at = order[start : start + together]
+        held = weights[rows[at]] if len(weights) else np.ones(len(at))
+        piece = Rows(keys[at], rows[at] + offset, X[rows[at]], held)
+        pieces.append(piece.take(np.isfinite(piece.values).all(axis=1) & (held > 0)))
+        if sum(len(piece) for piece in pieces) >= spec.most:
+            break
+    return Sample(tuple(pieces), spec.most)
 
 
 def check_weights(weights: Floats, offset: int) -> None:

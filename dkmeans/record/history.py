@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ import numpy as np
 
 from dkmeans._typing import Floats
 from dkmeans.errors import FormatError
+from dkmeans.record.facts import Facts
+from dkmeans.record.frames import Frame, frames_of
+from dkmeans.record.sample import RowSample
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
 CENTER_BYTES = (
     64 * 2**20
 )  # centers kept by a history in all; beyond, every other step's are dropped
+_SHOWN = 5  # steps at either end of a long table in a notebook
+_HEAD = ["phase", "step", "inertia", "shift", "smallest", "largest", "s", "passes", "MB read"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,19 +90,37 @@ class Iteration:
 class History(Sequence[Iteration]):
     """The steps of a fit, in order; prints as a table.
 
-    ``best_run`` is the restart whose centers the model has.
+    Histories are equal whose steps are.
+
+    Parameters
+    ----------
+    best_run : the restart whose centers the model has.
+    stop_reason : why that ended: "converged", "tol" or "max_iter"; None where it is not known.
+    sample : rows of the data, where the fit kept any; a slice and a model file have them too.
+    facts : what was clustered and how; likewise.
     """
 
-    def __init__(self, iterations: Sequence[Iteration] = (), best_run: int = 0) -> None:
+    def __init__(
+        self,
+        iterations: Sequence[Iteration] = (),
+        best_run: int = 0,
+        *,
+        stop_reason: str | None = None,
+        sample: RowSample | None = None,
+        facts: Facts | None = None,
+    ) -> None:
         self._iterations = list(iterations)
         self.best_run = best_run
+        self.stop_reason = stop_reason
+        self.sample = sample
+        self.facts = facts
 
     def __len__(self) -> int:
         return len(self._iterations)
 
     def __getitem__(self, at: Any) -> Any:
         if isinstance(at, slice):
-            return History(self._iterations[at], self.best_run)
+            return self._of(self._iterations[at])
         return self._iterations[at]
 
     def __iter__(self) -> Iterator[Iteration]:
@@ -128,8 +152,25 @@ class History(Sequence[Iteration]):
 
     def best(self) -> History:
         """The steps of the run that won, the survey included."""
-        kept = [i for i in self if i.run == self.best_run or i.phase == "survey"]
-        return History(kept, self.best_run)
+        return self._of([i for i in self if i.run == self.best_run or i.phase == "survey"])
+
+    def frames(self) -> Iterator[Frame]:
+        """The best run as pictures: "init", "assign" and "update" by turns, "converged".
+
+        Labels are those of the rows in ``sample``, found anew from the centers of each step.
+        Steps whose centers were dropped to save memory have no frames.
+        """
+        return frames_of(self)
+
+    def _of(self, iterations: Sequence[Iteration]) -> History:
+        """Some of the steps, with all else that is known."""
+        return History(
+            iterations,
+            self.best_run,
+            stop_reason=self.stop_reason,
+            sample=self.sample,
+            facts=self.facts,
+        )
 
     def append(self, iteration: Iteration) -> None:
         """Add a step; drops every other step's centers when they grow past ``CENTER_BYTES``."""
@@ -165,7 +206,8 @@ class History(Sequence[Iteration]):
         """The lines of the JSON Lines form."""
         kept = next((i.centers for i in self if i.centers is not None), np.empty(0))
         head = {"format": "dkmeans-history", "version": 1, "best_run": self.best_run}
-        lines = [{**head, "dtype": str(kept.dtype)}, *(i.to_dict() for i in self)]
+        head |= {"dtype": str(kept.dtype), "stop_reason": self.stop_reason}
+        lines = [head, *(i.to_dict() for i in self)]
         return [json.dumps(line, allow_nan=False) for line in lines]
 
     @classmethod
@@ -176,33 +218,42 @@ class History(Sequence[Iteration]):
             if head["format"] != "dkmeans-history" or head["version"] != 1:
                 raise ValueError(f"format {head['format']!r}, version {head['version']!r}")
             steps = [Iteration.from_dict(json.loads(line), head["dtype"]) for line in lines[1:]]
-            return cls(steps, int(head["best_run"]))
+            reason = head.get("stop_reason")  # which files of dkmeans 0.1.0 do not have
+            if reason not in (None, "converged", "tol", "max_iter"):
+                raise ValueError(f"stop_reason {reason!r}")
+            return cls(steps, int(head["best_run"]), stop_reason=reason)
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise FormatError(f"{where} is not a dkmeans history of version 1: {error}") from error
 
-    def __str__(self) -> str:
+    def table(self) -> list[list[str]]:
+        """A head and a line a step, as text."""
         runs = len({i.run for i in self}) > 1
-        head = [
-            "phase",
-            "step",
-            "inertia",
-            "shift",
-            "smallest",
-            "largest",
-            "s",
-            "passes",
-            "MB read",
-        ]
-        rows = [([str(i.run)] if runs else []) + _cells(i) for i in self]
-        table = [(["run"] if runs else []) + head, *rows]
+        head = [*(["run"] if runs else []), *_HEAD]
+        return [head, *(([str(i.run)] if runs else []) + _cells(i) for i in self)]
+
+    def __str__(self) -> str:
+        table = self.table()
         widths = [max(len(row[c]) for row in table) for c in range(len(table[0]))]
         return "\n".join(
             "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
             for row in table
         )
 
+    def _repr_html_(self) -> str:
+        """The table for a notebook, its first and last steps where there are many."""
+        head, *rows = self.table()
+        if len(rows) > 2 * _SHOWN:
+            rows[_SHOWN:-_SHOWN] = [["\N{HORIZONTAL ELLIPSIS}"] * len(head)]
+        lines = [_html_row("th", head), *(_html_row("td", row) for row in rows)]
+        return f'<table style="font-variant-numeric: tabular-nums">{"".join(lines)}</table>'
+
     def __repr__(self) -> str:
         return f"<History of {len(self)} steps, {self.passes} passes, {self.seconds:.2f} s>"
+
+
+def _html_row(tag: str, cells: Sequence[str]) -> str:
+    style = f'<{tag} style="text-align: right; padding: 0 .6em">'
+    return f"<tr>{''.join(f'{style}{escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
 
 def _cells(i: Iteration) -> list[str]:

@@ -13,14 +13,17 @@ import numpy as np
 
 from dkmeans._typing import AnyArray
 from dkmeans.errors import FormatError, OutputError
+from dkmeans.record.facts import Facts
 from dkmeans.record.history import History
+from dkmeans.record.sample import RowSample
 
 FORMAT, VERSION = "dkmeans-model", 1
+_SAMPLE = "sample_"  # before the names of the sample's arrays
 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """What a model file holds: plain values, arrays by name, the history."""
+    """What a model file holds: plain values, arrays by name, the history with all it has."""
 
     values: dict[str, Any]
     arrays: dict[str, AnyArray]
@@ -32,9 +35,14 @@ def write_model(path: str | os.PathLike[str], model: SavedModel) -> None:
     target = Path(path)
     if not target.parent.is_dir():
         raise OutputError(f"no such folder: {target.parent}")
+    history = model.history
     head = {"format": FORMAT, "version": VERSION, **model.values}
-    texts = {"head": json.dumps(head), "history": "\n".join(model.history.dump())}
+    texts = {"head": json.dumps(head), "history": "\n".join(history.dump())}
+    if history.facts is not None:
+        texts["facts"] = json.dumps(history.facts.to_dict())
     encoded = {name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()}
+    if history.sample is not None:
+        encoded |= {_SAMPLE + name: a for name, a in history.sample.arrays().items()}
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         with open(partial, "wb") as file:
@@ -63,6 +71,7 @@ def read_model(path: str | os.PathLike[str]) -> SavedModel:
             arrays = {name: file[name] for name in file.files}
         head = json.loads(arrays.pop("head").tobytes())
         lines = arrays.pop("history").tobytes().decode().splitlines()
+        facts, sample = _facts(arrays), _sample(arrays)
         if head.pop("format") != FORMAT or head["version"] > VERSION:
             raise ValueError(f"version {head['version']}; this dkmeans reads up to {VERSION}")
         head.pop("version")
@@ -78,4 +87,19 @@ def read_model(path: str | os.PathLike[str]) -> SavedModel:
         zipfile.BadZipFile,
     ) as error:
         raise FormatError(f"{os.fspath(path)} is not a dkmeans model: {error}") from error
-    return SavedModel(head, arrays, History.parse(lines, os.fspath(path)))
+    history = History.parse(lines, os.fspath(path))
+    history.facts, history.sample = facts, sample
+    return SavedModel(head, arrays, history)
+
+
+def _facts(arrays: dict[str, AnyArray]) -> Facts | None:
+    """Take the facts out of the arrays of a file, where it has them."""
+    encoded = arrays.pop("facts", None)
+    return None if encoded is None else Facts.from_dict(json.loads(encoded.tobytes()))
+
+
+def _sample(arrays: dict[str, AnyArray]) -> RowSample | None:
+    """Take the sample out of the arrays of a file, where it has one."""
+    names = [name for name in arrays if name.startswith(_SAMPLE)]
+    found = {name.removeprefix(_SAMPLE): arrays.pop(name) for name in names}
+    return RowSample.parse(found) if found else None

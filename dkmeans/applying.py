@@ -1,0 +1,144 @@
+"""Passes of a fitted model, or of labels that are given, over X of any kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from sklearn.utils.validation import check_array, check_is_fitted
+
+from dkmeans.data.blocks import Blocks
+from dkmeans.data.label_file import open_labels
+from dkmeans.data.source import Source
+from dkmeans.data.sources import is_in_memory, open_source
+from dkmeans.engine.cluster_stats import Labelling
+from dkmeans.engine.passes import Passes
+from dkmeans.engine.predict import Model
+from dkmeans.errors import DataError
+from dkmeans.inputs import Input, check_input
+from dkmeans.kmeans import KMeans
+
+
+def is_model(given: Any) -> bool:
+    """Whether this is an estimator rather than labels or centers."""
+    return hasattr(given, "get_params")
+
+
+def as_kmeans(given: Any) -> KMeans:
+    """A fitted model of any library with centers, or an array of centers, as our estimator.
+
+    Raises
+    ------
+    DataError
+        If it has no centers.
+    NotFittedError
+        If it is not fitted.
+    """
+    if is_model(given):
+        check_is_fitted(given)
+        if isinstance(given, KMeans):
+            return given
+        if not hasattr(given, "cluster_centers_"):
+            raise DataError(
+                "expected a fitted KMeans or an array of centers (n_clusters, n_features), got"
+                f" {type(given).__name__}, which has no cluster_centers_"
+            )
+    centers = getattr(given, "cluster_centers_", given)
+    centers = check_array(centers, dtype=[np.float64, np.float32], input_name="centers")
+    model = KMeans(len(centers))
+    model.cluster_centers_, model.n_features_in_ = centers, centers.shape[1]
+    if hasattr(given, "feature_names_in_"):
+        model.feature_names_in_ = given.feature_names_in_
+    return model
+
+
+def check_count(value: Any, name: str, least: int) -> int:
+    """An integer parameter, or a ValueError."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+    return int(value)
+
+
+def column_names(X: Any) -> tuple[str, ...] | None:
+    """Names of the columns of X, where it has any that are all strings."""
+    if not is_in_memory(X):
+        return open_source(X).names
+    names = tuple(getattr(X, "columns", ()))
+    return names if names and all(isinstance(name, str) for name in names) else None
+
+
+@dataclass(frozen=True)
+class Applied:
+    """X cut into blocks, with labels beside it or a model that gives them.
+
+    Parameters
+    ----------
+    model : what assigns the rows; None where labels are given.
+    """
+
+    passes: Passes
+    blocks: Blocks
+    model: Model | None
+
+    @property
+    def labelling(self) -> Labelling:
+        """Where the labels of rows come from."""
+        return Labelling(self.model)
+
+    def run(self, step: Any, name: str) -> Any:
+        """Take a pass."""
+        return self.passes.run(self.blocks, step, name)
+
+
+def apply_model(model: KMeans, X: Any, *, like: Any = None) -> Applied:
+    """X as rows for a model; ``like`` is what X must look like, where it is not the model."""
+    given = check_input(model if like is None else like, X, reset=False)
+    return _applied(model, given, model._model())
+
+
+def apply_labels(labels: Any, X: Any, name: str = "labels") -> Applied:
+    """X with labels beside it; a model's are found in each pass."""
+    if is_model(labels):
+        return apply_model(as_kmeans(labels), X)
+    reader = KMeans()
+    if hasattr(X, "to_dask_array") and hasattr(labels, "to_dask_array"):
+        return _applied(reader, check_input(reader, X, labels, reset=True), None)
+    given, labels = check_input(reader, X, reset=True), open_labels(labels, name)
+    _check_rows(labels, given, name)
+    if not isinstance(given.X, Source):
+        labels = np.asarray(labels, dtype=np.float64)
+    return _applied(reader, replace(given, weights=labels), None)
+
+
+def _check_rows(labels: Any, given: Input, name: str) -> None:
+    """Raise a DataError unless there is a label for each row, as far as can be known."""
+    n_rows, n_labels = given.shape.n_rows, labels.shape[0]
+    if n_rows is None:
+        if isinstance(labels, da.Array) and labels.numblocks[0] == given.shape.n_blocks:
+            return
+        raise DataError(
+            f"the rows of X are not known before it is read: pass {name} as a dask array of as many"
+            " blocks, or call X.compute_chunk_sizes() first"
+        )
+    if np.isnan(n_labels):
+        raise DataError(
+            f"{name} has blocks of unknown size; call {name}.compute_chunk_sizes() first"
+        )
+    if n_labels != n_rows:
+        raise DataError(f"{name} has {n_labels} rows, X has {n_rows}")
+
+
+def apply_pairs(ours: Any, theirs: Any) -> Applied:
+    """Two labellings side by side: the one as a column of rows, the other beside it."""
+    ours = open_labels(ours, "labels_true")
+    column = ours[:, None] if isinstance(ours, da.Array) else np.asarray(ours)[:, None]
+    return apply_labels(open_labels(theirs, "labels_pred"), column, "labels_pred")
+
+
+def _applied(model: KMeans, given: Input, assigner: Model | None) -> Applied:
+    plan = model._plan_once(given)
+    passes = Passes(plan.threads, local=given.local)
+    return Applied(passes, given.blocks(plan.block_rows), assigner)

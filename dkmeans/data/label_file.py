@@ -1,0 +1,110 @@
+"""Labels on their way to storage, and labels from wherever they are stored."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+
+from dkmeans._typing import AnyArray, Ints
+from dkmeans.data import sinks
+from dkmeans.data.sources import is_in_memory, open_source
+from dkmeans.errors import DataError, SourceError
+
+
+@dataclass(frozen=True)
+class LabelFile:
+    """A plain file of int32, in which any task may write the labels of its rows.
+
+    Chunks of Zarr do not begin where blocks do, so two blocks could not write to one.
+    """
+
+    path: str
+    dtype = np.dtype(np.int32)
+    ndim = 1
+
+    def create(self) -> None:
+        """Make the file, empty."""
+        with open(self.path, "xb"):
+            pass
+
+    def write(self, offset: int, labels: Ints) -> None:
+        """Write the labels of rows ``offset`` and following."""
+        with open(self.path, "r+b") as file:
+            file.seek(offset * self.dtype.itemsize)
+            file.write(np.ascontiguousarray(labels, self.dtype).data)
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Number of labels."""
+        return (os.path.getsize(self.path) // self.dtype.itemsize,)
+
+    def __getitem__(self, key: tuple[slice]) -> AnyArray:
+        start, stop, _ = key[0].indices(self.shape[0])
+        itemsize = self.dtype.itemsize
+        return np.fromfile(self.path, self.dtype, stop - start, offset=start * itemsize)
+
+    def array(self) -> da.Array:
+        """The labels, lazily."""
+        rows = da.from_array(self, chunks=sinks.LABEL_ROWS, name=False, asarray=False)
+        return rows.map_blocks(_whole, dtype=self.dtype, meta=np.empty(0, self.dtype))
+
+
+def _whole(block: AnyArray) -> AnyArray:
+    """The block itself: dask would join what follows to the slices that are read."""
+    return block
+
+
+def _first_column(block: AnyArray) -> AnyArray:
+    return block[:, 0]
+
+
+def open_labels(labels: Any, name: str = "labels") -> Any:
+    """Labels as an array of one dimension, of NumPy or dask, whatever they come from.
+
+    Parameters
+    ----------
+    labels : array-like, Series, dask array or Series, zarr.Array, or the path or URI of one, or of
+        what :func:`~dkmeans.write_labels` wrote.
+    name : what the caller calls them, for messages.
+
+    Raises
+    ------
+    DataError
+        If they are not integers in one dimension.
+    SourceError
+        If a path does not exist or holds no labels.
+    """
+    if isinstance(labels, str | os.PathLike):
+        labels = _open_path(os.fspath(labels))
+    if type(labels).__module__.split(".")[0] == "zarr":
+        chunks = getattr(labels, "shards", None) or labels.chunks
+        labels = da.from_array(labels, chunks=chunks, name=False)
+    elif hasattr(labels, "to_dask_array"):
+        labels = labels.to_dask_array()
+    elif is_in_memory(labels):
+        labels = np.asarray(labels)
+    if labels.ndim != 1:
+        raise DataError(f"{name} must be a 1D array, got {labels.ndim} dimensions")
+    if labels.dtype.kind not in "iub":
+        raise DataError(f"{name} must be integers, got dtype {labels.dtype}")
+    return labels
+
+
+def _open_path(path: str) -> Any:
+    """A Zarr array, or the column ``label`` of Parquet."""
+    if path.rstrip("/").endswith(".parquet"):
+        rows = open_source(path, columns=["label"]).blocks(sinks.LABEL_ROWS).array
+        empty = np.empty(0, rows.dtype)
+        return rows.map_blocks(_first_column, drop_axis=1, dtype=rows.dtype, meta=empty)
+    import zarr
+
+    if "://" not in path and not os.path.exists(path):
+        raise SourceError(f"no such file or folder: {path}")
+    try:
+        return zarr.open_array(path, mode="r")
+    except Exception as error:
+        raise SourceError(f"cannot open labels at {path}: {error}") from error

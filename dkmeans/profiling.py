@@ -1,0 +1,149 @@
+"""What the clusters of a model are like, in the units of the data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.sparse import issparse
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans.applying import apply_model, as_kmeans, check_count, column_names
+from dkmeans.engine import exact
+from dkmeans.engine.profile_step import Profiled, ProfileStep
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """What clusters are like. k is their number, d that of the features of X.
+
+    Parameters
+    ----------
+    feature_names : of X; ``x0``, ``x1`` ... where it has none.
+    sizes : (k,) rows.
+    means, stds : (k, d) mean and standard deviation (divided by the number of rows) of each feature
+        in the units of X; NaN for a cluster without rows.
+    distances : (k,) mean distance of the rows to their center, in the units in which the model
+        clusters: behind a scaler, those of the scaled data.
+    nearest_rows : (k, nearest) global numbers of the rows nearest to each center, the nearest
+        first; -1 where a cluster has fewer rows.
+    nearest_values : (k, nearest, d) these rows, in the units of X; NaN where there are fewer.
+    """
+
+    feature_names: tuple[str, ...]
+    sizes: Ints
+    means: Floats
+    stds: Floats
+    distances: Floats
+    nearest_rows: Ints
+    nearest_values: Floats
+
+    @property
+    def shares(self) -> Floats:
+        """Share of the rows in each cluster, (k,)."""
+        shares: Floats = self.sizes / self.sizes.sum()
+        return shares
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A line a cluster: size, share, mean distance, then mean and std of each feature."""
+        import pandas as pd
+
+        columns: dict[tuple[str, str], Any] = {
+            ("rows", "size"): self.sizes,
+            ("rows", "share"): self.shares,
+            ("rows", "distance"): self.distances,
+        }
+        for f, name in enumerate(self.feature_names):
+            columns[name, "mean"] = self.means[:, f]
+            columns[name, "std"] = self.stds[:, f]
+        return pd.DataFrame(columns, index=pd.RangeIndex(len(self.sizes), name="cluster"))
+
+    @property
+    def nearest(self) -> pd.DataFrame:
+        """A line for each of the rows nearest to the centers, with its global number and values."""
+        import pandas as pd
+
+        cluster, place = np.nonzero(self.nearest_rows >= 0)
+        keys = [cluster, self.nearest_rows[cluster, place]]
+        index = pd.MultiIndex.from_arrays(keys, names=["cluster", "row"])
+        values = self.nearest_values[cluster, place]
+        return pd.DataFrame(values, index=index, columns=list(self.feature_names))
+
+    def __str__(self) -> str:
+        return self.table.to_string(float_format="{:.6g}".format)
+
+
+def profile(model: Any, X: Any, *, nearest: int = 5) -> Profile:
+    """Size, mean, spread and typical rows of each cluster; one pass.
+
+    Sums are kept in twice the precision of float64, so that data far from the origin lose nothing.
+
+    Parameters
+    ----------
+    model : fitted KMeans of any library, centers (n_clusters, n_features), or a fitted scikit-learn
+        Pipeline that ends in one. Its transformers are then applied block by block, and are to
+        treat each row for itself, as scalers do.
+    X : rows (n_samples, n_features), as :meth:`KMeans.fit <dkmeans.KMeans.fit>` takes them; what
+        goes into the pipeline, where the model is one.
+    nearest : rows to show of each cluster, those nearest to its center.
+
+    Raises
+    ------
+    DataError
+        NaN or infinity, named by row and column; other features than those of the model.
+
+    Examples
+    --------
+    >>> from dkmeans import profile
+    >>> found = profile([[1.0], [11.0]], [[0.0], [2.0], [10.0], [12.0]], nearest=1)
+    >>> found.sizes.tolist(), found.means.tolist(), found.nearest_rows.tolist()
+    ([2, 2], [[1.0], [11.0]], [[0], [2]])
+    """
+    most = check_count(nearest, "nearest", 0)
+    like, last, transform = None, model, None
+    if isinstance(model, Pipeline):
+        check_is_fitted(model)
+        like, last = model, model[-1]
+        transform = _Transform(model[:-1]) if len(model) > 1 else None
+    applied = apply_model(as_kmeans(last), X, like=like)
+    assert applied.model is not None
+    found: Profiled = applied.run(ProfileStep(applied.model, transform, most), "profile")
+    counts = found.moments.counts
+    sums = np.array([exact.to_float(one) for one in found.spread.distances])
+    return Profile(
+        _feature_names(model, X, applied.blocks.n_features),
+        counts,
+        found.moments.means,
+        found.moments.stds,
+        sums / np.where(counts, counts, np.nan),
+        found.nearest.index,
+        found.nearest.values,
+    )
+
+
+@dataclass(frozen=True)
+class _Transform:
+    """The transformers of a fitted pipeline, applied to a block."""
+
+    pipeline: Pipeline
+
+    def __call__(self, X: AnyArray) -> AnyArray:
+        import pandas as pd
+
+        names = getattr(self.pipeline, "feature_names_in_", None)
+        found = self.pipeline.transform(X if names is None else pd.DataFrame(X, columns=names))
+        return found.toarray() if issparse(found) else np.asarray(found)
+
+
+def _feature_names(model: Any, X: Any, n_features: int) -> tuple[str, ...]:
+    """Those that the model knows, else those of X, else numbers."""
+    if hasattr(model, "feature_names_in_"):
+        return tuple(model.feature_names_in_)
+    return column_names(X) or tuple(f"x{f}" for f in range(n_features))

@@ -1,0 +1,113 @@
+"""What was clustered and how: plain values that are kept with a history."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from importlib import import_module
+from typing import Any
+
+_LIBRARIES = {
+    "dkmeans": "dkmeans",
+    "numpy": "numpy",
+    "dask": "dask",
+    "scikit-learn": "sklearn",
+    "numba": "numba",
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was clustered and how, in values that JSON has.
+
+    Parameters
+    ----------
+    source : where the rows came from: a path, a URI or a description.
+    n_rows : all rows that were read, those left out for NaN included.
+    dtype : of the rows.
+    feature_names : where the data have names.
+    weighted : whether there was a ``sample_weight``.
+    parameters : of the estimator; those that JSON does not have are described by a text.
+    plan_lines : names and values of the plan, for people.
+    plan : the numbers of the plan.
+    peak_bytes : most memory that this process had resident until the fit ended; None where the
+        system does not tell.
+    versions : of dkmeans, Python and the libraries.
+    """
+
+    source: str
+    n_rows: int
+    n_features: int
+    dtype: str
+    feature_names: tuple[str, ...] | None
+    weighted: bool
+    parameters: dict[str, Any]
+    plan_lines: tuple[tuple[str, str], ...]
+    plan: dict[str, Any]
+    peak_bytes: int | None
+    versions: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> Facts:
+        """The inverse of :meth:`to_dict`, once this has been to JSON and back.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            If a value is missing, or not of its type.
+        """
+        values = {field.name: plain[field.name] for field in fields(cls)}
+        for name, kind in _TYPES.items():
+            if not isinstance(values[name], kind):
+                raise TypeError(f"{name} of the facts is {values[name]!r}")
+        if values["feature_names"] is not None:
+            values["feature_names"] = _texts(values["feature_names"])
+        values["plan_lines"] = tuple(_texts(line) for line in values["plan_lines"])
+        if any(len(line) != 2 for line in values["plan_lines"]):
+            raise ValueError("a line of the plan is not a name and a value")
+        _texts(values["versions"].values())
+        return cls(**values)
+
+
+def _texts(values: Iterable[Any]) -> tuple[str, ...]:
+    texts = tuple(values)
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"texts of the facts are {texts!r}")
+    return texts
+
+
+_TYPES: dict[str, Any] = {
+    "source": str,
+    "n_rows": int,
+    "n_features": int,
+    "dtype": str,
+    "feature_names": list | None,
+    "weighted": bool,
+    "parameters": dict,
+    "plan_lines": list,
+    "plan": dict,
+    "peak_bytes": int | None,
+    "versions": dict,
+}
+
+
+def peak_bytes() -> int | None:
+    """Most memory that this process has had resident; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the libraries that a fit uses."""
+    found = {name: str(import_module(module).__version__) for name, module in _LIBRARIES.items()}
+    return {"python": platform.python_version(), **found}
