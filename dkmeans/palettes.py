@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import dask.array as da
 import numpy as np
+from dask.utils import format_bytes
 from sklearn.utils import check_random_state
 
 from dkmeans._typing import AnyArray, Floats, Ints
@@ -18,14 +19,17 @@ from dkmeans.data.image_source import Image
 from dkmeans.data.source import kernel_view
 from dkmeans.engine import color_spaces, exact
 from dkmeans.engine.distinct import Counts, CountStep, Lookup, Total, unpack
+from dkmeans.engine.memory import DASK_FACTOR, memory_limit
 from dkmeans.engine.painting import ErrorStep, Labeller
-from dkmeans.engine.passes import Passes
+from dkmeans.engine.passes import Passes, default_threads
 from dkmeans.engine.predict import Model
-from dkmeans.errors import DataError
+from dkmeans.errors import DataError, MemoryLimitError
 from dkmeans.kmeans import KMeans
 from dkmeans.sweeping import sweep
 
 _RESTARTS = 3  # of distinct colours: as good as scikit-learn's ten on the photographs of the tests
+_COLOR_BYTES = 48  # of a distinct colour: code, count, weight, values, point, labels
+_COUNT_BYTES = 24  # of a pixel while it is counted: code, where it is in order, count
 _MAX_ITER = 1000  # of these, which go on until no center moves
 
 
@@ -71,11 +75,32 @@ class Palette:
     seconds: float
 
 
-def count_colors(image: Image) -> Counts:
-    """The distinct colours of an image of bytes, and how many opaque pixels have each; one pass."""
+def _threads(image: Image, limit: int, held: int = 0) -> int:
+    """Blocks of the image that fit in memory at once beside what is held, as there are threads."""
+    pixels = max(image.pixels.chunks[0]) * max(image.pixels.chunks[1])
+    copies = DASK_FACTOR * image.pixels.shape[2] * image.dtype.itemsize
+    block_bytes = pixels * (copies + _COUNT_BYTES)
+    if held + block_bytes > limit:
+        raise MemoryLimitError(
+            f"a pass over {image.where} needs {format_bytes(held + block_bytes)} and memory_limit"
+            f" is {format_bytes(limit)}: raise it, or store the image in smaller chunks"
+        )
+    return int(min(default_threads(), (limit - held) // block_bytes))
+
+
+def count_colors(image: Image, limit: int) -> Counts:
+    """The distinct colours of an image of bytes, and how many opaque pixels have each; one pass.
+
+    Raises
+    ------
+    MemoryLimitError
+        If the pass does not fit in ``limit`` bytes.
+    """
     columns, total = image.colors, None
-    passes = Passes(local=image.local)
-    if passes.client is None and Total.pays(columns, image.n_pixels):
+    dense = Total.pays(columns, image.n_pixels)
+    threads = _threads(image, limit, Total.n_bytes(columns) if dense else 0)
+    passes = Passes(threads, local=image.local)
+    if dense and passes.client is None:
         total = Total(columns, image.n_pixels)
     blocks = _blocks.from_dask(image.rows(), None)
     counts = passes.run(blocks, CountStep(columns, image.alpha, total), "colors")
@@ -86,10 +111,18 @@ def count_colors(image: Image) -> Counts:
 
 def distinct_palettes(image: Image, numbers: Sequence[int], search: Search) -> list[Palette]:
     """For each number of colours the best palette, from one pass that counts distinct colours."""
-    counts = count_colors(image)
+    limit = memory_limit(search.memory_limit, local=True)
+    counts = count_colors(image, limit)
     values = unpack(counts.codes, image.colors)
     points = color_spaces.from_srgb(values, search.space)
-    return [_palette_of(counts, values, points, k, search) for k in numbers]
+    search = replace(search, memory_limit=max(1, limit - _COLOR_BYTES * len(values)))
+    try:
+        return [_palette_of(counts, values, points, k, search) for k in numbers]
+    except MemoryLimitError as error:
+        raise MemoryLimitError(
+            f"{len(values):,} distinct colours take {format_bytes(_COLOR_BYTES * len(values))} of"
+            f" memory_limit {format_bytes(limit)}, and with what is left {error}"
+        ) from error
 
 
 def _palette_of(
@@ -172,7 +205,8 @@ def few_pass_palettes(image: Image, numbers: Sequence[int], search: Search) -> l
     models = [fits.models[min(k, image.n_pixels)] for k in numbers]
     labellers = [Model(m.cluster_centers_.astype(np.float64), policy, None) for m in models]
     colors = [rounded(labeller.centers, image.dtype) for labeller in labellers]
-    passes = Passes(local=image.local)
+    limit = memory_limit(search.memory_limit, local=image.local)
+    passes = Passes(_threads(image, limit), local=image.local)
     errors = passes.run(blocks, ErrorStep(tuple(labellers), tuple(colors)), "errors")
     found = []
     for at, model in enumerate(models):

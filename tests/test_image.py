@@ -504,8 +504,18 @@ def test_wrong_arguments():
     unknown = da.from_array(PHOTO[:, :, 0], chunks=10)
     with pytest.raises(DataError, match="chunks of unknown size"):
         quantize(unknown[unknown[:, 0] > 3], 2)
-    with pytest.raises(MemoryLimitError):
-        quantize(PHOTO, 2, memory_limit="1 MiB")
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ("200 kB", r"a pass over an array needs .* and memory_limit is 195.31 kiB: raise it, or"),
+        ("20 MiB", r"distinct colours take .* of memory_limit 20.00 MiB, and .* the fit needs"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_numbers(limit, message):
+    with pytest.raises(MemoryLimitError, match=message):
+        quantize(PHOTO, 2, memory_limit=limit)
 
 
 @pytest.mark.parametrize(("name", "package"), [("a.png", "PIL"), ("a.tif", "tifffile")])

@@ -79,7 +79,12 @@ class Total:
     @staticmethod
     def pays(columns: int, n_rows: int) -> bool:
         """Whether an array of all codes is smaller than a list of as many as there can be."""
-        return 4 << 8 * columns < _PAIR_BYTES * n_rows
+        return Total.n_bytes(columns) < _PAIR_BYTES * n_rows
+
+    @staticmethod
+    def n_bytes(columns: int) -> int:
+        """Bytes of such an array, for fewer than 2^32 rows."""
+        return 4 << 8 * columns
 
     def add(self, counts: Counts) -> None:
         """Add the counts of a block."""
