@@ -331,8 +331,8 @@ def test_written_images_of_any_bands(tmp_path, shape, dtype):
         with pillow.open(tmp_path / "a.png") as out:
             seen = np.asarray(out.convert("L") if dtype == np.uint8 else out)
         np.testing.assert_array_equal(seen, one.image)
-    elif shape[2] == 5:
-        with pytest.raises(OutputError, match="a PNG holds 1 to 4 bands of 8 or 16 bits, not 5"):
+    else:
+        with pytest.raises(OutputError, match=r"a PNG holds 1 or 3 bands of .*; not [25] of uint"):
             one.write(tmp_path / "a.png")
     assert open_image(tmp_path / "a.tif").pixels.shape[:2] == shape[:2]
 

@@ -66,12 +66,12 @@ def kind_of_output(path: str | os.PathLike[str], endings: Sequence[str]) -> str:
 
 def check_picture(path: str | os.PathLike[str], picture: Picture) -> None:
     """Raise an OutputError where the format cannot hold the picture."""
-    kind = kind_of_output(path, PICTURES)
-    eight = picture.dtype == np.uint8 or picture.dtype == np.uint16
-    if kind == ".png" and not (eight and picture.bands in _PNG_KINDS):
+    whole = picture.dtype in (np.dtype(np.uint8), np.dtype(np.uint16))
+    fits = whole and picture.bands - picture.alpha in (1, 3)
+    if kind_of_output(path, PICTURES) == ".png" and not fits:
         raise OutputError(
-            f"a PNG holds 1 to 4 bands of 8 or 16 bits, not {picture.bands} of {picture.dtype};"
-            f" give {os.fspath(path)} the ending .tif or .zarr"
+            f"a PNG holds 1 or 3 bands of 8 or 16 bits, and alpha; not {picture.bands} of"
+            f" {picture.dtype}: give {os.fspath(path)} the ending .tif or .zarr"
         )
 
 
