@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dkmeans import metrics
+    from dkmeans import metrics, plot, preprocessing
     from dkmeans.comparing import Comparison, InitComparison, compare, compare_inits
     from dkmeans.data.sinks import write_labels
     from dkmeans.data.sources import open_source
@@ -57,23 +57,25 @@ __all__ = [
     "k_means",
     "metrics",
     "open_source",
+    "plot",
+    "preprocessing",
     "profile",
     "sweep",
     "write_labels",
 ]
 
-_MODULES = {"metrics"}
+_MODULES = {"metrics", "plot", "preprocessing"}
 _ROOMS = {
+    "Comparison": "comparing",
     "Facts": "record.facts",
     "Frame": "record.frames",
-    "Comparison": "comparing",
     "History": "record.history",
     "InitComparison": "comparing",
     "Iteration": "record.history",
     "KMeans": "kmeans",
     "Plan": "engine.memory",
-    "RowSample": "record.sample",
     "Profile": "profiling",
+    "RowSample": "record.sample",
     "Sweep": "sweeping",
     "compare": "comparing",
     "compare_inits": "comparing",
@@ -86,7 +88,7 @@ _ROOMS = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from the room that has it."""
+    """Load a public name from the room that has it, or a room that is public as a whole."""
     if name not in __all__:
         raise AttributeError(f"module 'dkmeans' has no attribute {name!r}")
     if name in _MODULES:

@@ -132,10 +132,15 @@ def _check_rows(labels: Any, given: Input, name: str) -> None:
 
 
 def apply_pairs(ours: Any, theirs: Any) -> Applied:
-    """Two labellings side by side: the one as a column of rows, the other beside it."""
-    ours = open_labels(ours, "labels_true")
-    column = ours[:, None] if isinstance(ours, da.Array) else np.asarray(ours)[:, None]
-    return apply_labels(open_labels(theirs, "labels_pred"), column, "labels_pred")
+    """Two labellings side by side: the one as a column of rows, the other beside it.
+
+    One that is lazy becomes the column, so that neither is gathered.
+    """
+    sides = [(open_labels(ours, "labels_true"), "labels_true")]
+    sides.append((open_labels(theirs, "labels_pred"), "labels_pred"))
+    sides.sort(key=lambda side: not isinstance(side[0], da.Array))
+    (column, _), (beside, name) = sides
+    return apply_labels(beside, column[:, None], name)
 
 
 def _applied(model: KMeans, given: Input, assigner: Model | None) -> Applied:

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from dkmeans.data.blocks import Blocks
 from dkmeans.data.source import Source, center_dtype
 from dkmeans.engine import progress
 from dkmeans.engine.lloyd import Fit
@@ -22,7 +23,7 @@ from dkmeans.engine.seeding import Seeding
 from dkmeans.engine.settle import Stop
 from dkmeans.engine.survey import history_rows, sample_rows
 from dkmeans.inputs import Input, check_input
-from dkmeans.record.facts import Facts, peak_bytes, versions
+from dkmeans.record.facts import Facts, peak_bytes, versions, without_secrets
 from dkmeans.record.history import History, Iteration
 
 if TYPE_CHECKING:
@@ -33,8 +34,11 @@ logger = logging.getLogger("dkmeans")
 _RESTARTS = 10  # n_init="auto" where the initial centers are drawn blindly, as in scikit-learn
 
 
-def fit_models(models: Sequence[KMeans], X: Any, sample_weight: Any) -> None:
-    """Fit models that differ in ``n_clusters`` alone, on the same passes over X."""
+def fit_models(models: Sequence[KMeans], X: Any, sample_weight: Any) -> tuple[Passes, Blocks]:
+    """Fit models that differ in ``n_clusters`` alone, on the same passes over X.
+
+    What these ran on is returned, with the rows in memory where they were kept there.
+    """
     for model in models:
         model._validate_params()
         _warn_of_n_init(model)
@@ -63,6 +67,7 @@ def fit_models(models: Sequence[KMeans], X: Any, sample_weight: Any) -> None:
         else:
             model.labels_ = fit.labels
         _warn_of_few_clusters(fit)
+    return passes, found.blocks
 
 
 def plan_of(given: Input, work: Work, residency: str, limit: Any) -> Plan:
@@ -115,7 +120,7 @@ def _facts(model: KMeans, given: Input, plan: Plan, n_rows: int) -> Facts:
     """What is known of a fit once it has ended."""
     names = getattr(model, "feature_names_in_", None)
     return Facts(
-        given.where,
+        without_secrets(given.where),
         n_rows,
         plan.n_features,
         str(given.X.dtype),

@@ -272,6 +272,24 @@ class KMeans(
         """
         return conversions.load(cls, path)
 
+    def report(self, path: str | os.PathLike[str], X: Any = None) -> None:
+        """Write one HTML page on the fitted model: its clusters, pictures, plan and warnings.
+
+        Parameters
+        ----------
+        path : of the file, which is complete in itself, and replaces one that is there.
+        X : data for a profile of the clusters, read in one pass. Without them no data are read.
+
+        Raises
+        ------
+        OutputError
+            If the file cannot be written.
+        """
+        from dkmeans.plot.report import model_report
+
+        check_is_fitted(self)
+        model_report(self, path, X)
+
     def to_sklearn(self) -> Any:
         """A fitted ``sklearn.cluster.KMeans`` with these centers."""
         return conversions.to_sklearn(self)

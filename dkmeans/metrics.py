@@ -90,7 +90,7 @@ def davies_bouldin_score(X: Any, labels: Any) -> float:
     ----------
     Davies and Bouldin 1979, "A Cluster Separation Measure".
     """
-    return _davies_bouldin(*_about_means(apply_labels(labels, X)))
+    return davies_bouldin_of(*_about_means(apply_labels(labels, X)))
 
 
 def calinski_harabasz_score(X: Any, labels: Any) -> float:
@@ -103,7 +103,7 @@ def calinski_harabasz_score(X: Any, labels: Any) -> float:
     ----------
     Calinski and Harabasz 1974, "A dendrite method for cluster analysis".
     """
-    return _calinski_harabasz(*_about_means(apply_labels(labels, X)))
+    return calinski_harabasz_of(*_about_means(apply_labels(labels, X)))
 
 
 def simplified_silhouette_score(X: Any, model: Any) -> float:
@@ -228,8 +228,8 @@ def _score(model: KMeans, X: Any, file: LabelFile | None) -> ClusterScores:
         _floats(scored.about_centers.squares),
         exact.to_float(exact.combine(list(scored.about_centers.squares))),
         scored.silhouettes.mean,
-        _davies_bouldin(filled, about),
-        _calinski_harabasz(filled, about),
+        davies_bouldin_of(filled, about),
+        calinski_harabasz_of(filled, about),
         applied.passes.total.passes,
         applied.passes.total.bytes_read,
     )
@@ -266,7 +266,8 @@ def _floats(limbs: Ints) -> Floats:
     return np.array([exact.to_float(one) for one in limbs])
 
 
-def _davies_bouldin(moments: Moments, spread: Spread) -> float:
+def davies_bouldin_of(moments: Moments, spread: Spread) -> float:
+    """The score of clusters that all have rows, from how these lie about the means."""
     means, radii = moments.means, _floats(spread.distances) / moments.counts
     worst, apart = np.empty(len(means)), 0.0
     for j in range(len(means)):  # a line at a time: means may be many
@@ -280,7 +281,8 @@ def _davies_bouldin(moments: Moments, spread: Spread) -> float:
     return float(worst.mean())
 
 
-def _calinski_harabasz(moments: Moments, spread: Spread) -> float:
+def calinski_harabasz_of(moments: Moments, spread: Spread) -> float:
+    """The score of clusters that all have rows, from how these lie about the means."""
     counts, means = moments.counts, moments.means
     n, k = int(counts.sum()), len(counts)
     moved = means - means[0]  # so that data far from the origin keep their digits

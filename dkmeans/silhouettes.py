@@ -85,9 +85,15 @@ def silhouette_score(
     spec = label_sample_spec(seed, most, applied.blocks.n_rows)
     drawn: LabelSample = applied.run(LabelSampleStep(applied.labelling, spec), "silhouettes")
     rows = drawn.sample.rows(spec)
-    lying = _Lying.of(rows.values.astype(np.float64), rows.weights.astype(np.int64))
-    m, n = len(rows), drawn.n_rows
-    error = 0.0 if m == n else lying.standard_error() * math.sqrt(1 - m / n)
+    labels = rows.weights.astype(np.int64)
+    return silhouette_of_sample(rows.values.astype(np.float64), labels, drawn.n_rows)
+
+
+def silhouette_of_sample(rows: Floats, labels: Ints, n_rows: int) -> SampledScore:
+    """Mean silhouette of rows (m, d) in memory with labels (m,), drawn from ``n_rows``."""
+    lying = _Lying.of(rows, labels)
+    m = len(rows)
+    error = 0.0 if m == n_rows else lying.standard_error() * math.sqrt(1 - m / n_rows)
     return SampledScore(float(lying.silhouettes.mean()), error, m)
 
 

@@ -13,6 +13,11 @@ ROOT = Path(dkmeans.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 LEVELS = {"errors": 0, "_typing": 0, "data": 1, "record": 1, "engine": 2, "cli": 5, "__main__": 6}
 SIDEWAYS = {("data", "record"), ("record", "data")}
+LATE = {  # methods of convenience, which load pictures when they are called
+    ("kmeans", "report"): {"dkmeans.plot.report"},
+    ("sweeping", "plot"): {"dkmeans.plot"},
+    ("sweeping", "report"): {"dkmeans.plot.report"},
+}
 PUBLIC, PLOT = 3, 4  # estimators and topics; plots of them
 
 
@@ -26,8 +31,17 @@ def level(name):
 
 
 def imported(path):
-    """Modules of the package that a file imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    """Modules of the package that a file imports, wherever in it but in the methods of LATE."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    late = {
+        node
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef) and (path.stem, function.name) in LATE
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        if node in late:
+            continue
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -59,6 +73,15 @@ def test_imports_go_one_way(path):
             continue
         assert other == own or level(other) <= level(own), where
         assert (own, other) not in SIDEWAYS, where
+
+
+@pytest.mark.parametrize(("module", "method"), LATE)
+def test_only_methods_of_convenience_load_pictures(module, method):
+    """Each does nothing but import its one function, and call it."""
+    tree = ast.parse((ROOT / f"{module}.py").read_text(encoding="utf-8"))
+    (found,) = (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name == method)
+    modules = {node.module for node in ast.walk(found) if isinstance(node, ast.ImportFrom)}
+    assert modules == LATE[module, method]
 
 
 def test_the_rooms_are_those_of_the_design():
@@ -118,10 +141,19 @@ def run_python(code):
 
 
 def test_importing_loads_no_compiler_plots_cluster_or_storage():
-    heavy = "numba", "llvmlite", "matplotlib", "distributed", "zarr", "pyarrow.dataset", "PIL"
+    heavy = (
+        "numba",
+        "llvmlite",
+        "matplotlib",
+        "distributed",
+        "zarr",
+        "pyarrow.dataset",
+        "PIL",
+        "jinja2",
+    )
     code = f"import sys, dkmeans; print([m for m in {heavy!r} if m in sys.modules])"
     found = ast.literal_eval(run_python(code))
-    assert not set(found) & {"numba", "llvmlite", "matplotlib", "PIL"}
+    assert not set(found) & {"numba", "llvmlite", "matplotlib", "PIL", "jinja2"}
 
 
 def test_importing_sets_no_seed_and_no_configuration():

@@ -18,12 +18,12 @@ import pytest
 import zarr
 from click.testing import CliRunner
 
-from dkmeans import History, KMeans, __version__
+from dkmeans import History, KMeans, __version__, sweep
 from dkmeans.cli import cli
-from dkmeans.cli.options import make_model
+from dkmeans.cli.options import Numbers, make_model, parameters
 from dkmeans.data.synthetic import Blobs, write_blobs
 
-COMMANDS = ["fit", "predict", "plan", "info", "image", "make-data", "demo"]
+COMMANDS = ["fit", "sweep", "predict", "plan", "info", "image", "make-data", "demo"]
 SIZE = ["--rows", "5", "--features", "1", "--centers", "1"]
 BLOBS = Blobs(3000, 4, 5, seed=3)
 X = BLOBS.rows(0, 3000)
@@ -79,6 +79,7 @@ def test_fit_writes_what_the_estimator_finds(stores, here):
     result = run(
         *("fit", stores / "X.zarr", "-k", 5, "--seed", 0, "--memory-limit", "1GiB"),
         *("--labels", "labels.zarr", "--model", "m.npz", "--history", "h.jsonl"),
+        *("--report", "r.html"),
     )
     expected = KMeans(5, random_state=0).fit(X)
     model = KMeans.load("m.npz")
@@ -89,7 +90,10 @@ def test_fit_writes_what_the_estimator_finds(stores, here):
     assert f"{expected.inertia_:.9g}" in result.stdout
     assert str(here / "labels.zarr") in result.stdout
     assert result.stderr == ""
-    assert sorted(os.listdir(here)) == ["h.jsonl", "labels.zarr", "m.npz"]
+    assert sorted(os.listdir(here)) == ["h.jsonl", "labels.zarr", "m.npz", "r.html"]
+    page = (here / "r.html").read_text(encoding="utf-8")
+    assert f"{expected.inertia_:.9g}" in page
+    assert str(here / "m.npz") in page
 
 
 def test_fit_as_json(stores, here):
@@ -131,6 +135,12 @@ def test_worker_processes_find_the_same(stores, here):
     np.testing.assert_array_equal(labels, expected.labels_)
 
 
+def test_defaults_of_sweeps_are_those_of_the_estimator():
+    found = cli.get_command(click.Context(cli), "sweep")
+    given = found.make_context("sweep", ["X.zarr", "-k", "2..3"]).params
+    assert KMeans(8, **parameters(given)).get_params() == KMeans(8).get_params()
+
+
 @pytest.mark.parametrize("command", ["fit", "plan"])
 def test_defaults_are_those_of_the_estimator(command):
     found = cli.get_command(click.Context(cli), command)
@@ -160,6 +170,93 @@ def test_restarts_share_passes(stores, here):
     one, four = (json.loads(run(*args, "--n-init", n).stdout) for n in (1, 4))
     assert four["passes"] <= one["passes"] + 2
     assert four["inertia"] <= one["inertia"]
+
+
+def test_sweep_prints_the_table_and_writes_models_and_a_report(stores, here):
+    args = ("sweep", stores / "X.zarr", "-k", "1..3,5", "--seed", 0, "--memory-limit", "1GiB")
+    result = run(*args, "--report", "sweep.html", "--models", "models")
+    expected = sweep(X, [1, 2, 3, 5], random_state=0, memory_limit="1GiB")
+    head, *lines = [line.split() for line in result.stdout.splitlines()[:5]]
+    assert head[:2] == ["k", "inertia"]
+    assert [line[0] for line in lines] == ["1", "2", "3", "5"]
+    assert [line[1] for line in lines] == [f"{v:.6g}" for v in expected.table["inertia"]]
+    assert lines[0][-1] == "-"
+    starred = result.stdout.splitlines()[1 + [1, 2, 3, 5].index(expected.best_k)]
+    assert f"{expected.table['silhouette'].max():.6g} *" in starred
+    stars = sum(line.count("*") for line in result.stdout.splitlines()[:5])
+    assert stars == sum(expected.best_by(name) is not None for name in expected.criteria)
+    assert f"{expected.best_k} by silhouette" in result.stdout
+    assert sorted(os.listdir("models")) == ["k1.npz", "k2.npz", "k3.npz", "k5.npz"]
+    for k, model in expected.models.items():
+        found = KMeans.load(f"models/k{k}.npz")
+        np.testing.assert_array_equal(found.cluster_centers_, model.cluster_centers_)
+        assert str(here / "models" / f"k{k}.npz") in result.stdout
+    assert str(here / "models") in (here / "sweep.html").read_text(encoding="utf-8")
+    assert "exists already" in refused(*args, "--models", "models")
+    run(*args, "--models", "models", "--overwrite")
+
+
+def test_sweep_as_json(stores, here):
+    found = json.loads(run("sweep", stores / "X.zarr", "-k", "1..4", "--seed", 0, "--json").stdout)
+    expected = sweep(X, range(1, 5), random_state=0)
+    assert found["table"]["n_clusters"] == [1, 2, 3, 4]
+    assert found["table"]["inertia"] == expected.table["inertia"].tolist()
+    assert found["table"]["silhouette"][0] is None
+    assert found["best"] == {name: expected.best_by(name) for name in expected.criteria}
+    assert found["plan"]["n_rows"] == 3000
+    assert found["outputs"] == {}
+    assert os.listdir(here) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("2..5", [2, 3, 4, 5]),
+        ("2..9:3", [2, 5, 8]),
+        ("8, 2,4", [2, 4, 8]),
+        ("7", [7]),
+        ("4..5,1..3:2,5", [1, 3, 4, 5]),
+        ("3..3", [3]),
+    ],
+)
+def test_numbers_of_clusters_are_listed_or_given_as_ranges(text, numbers):
+    assert Numbers().convert(text, None, None) == numbers
+
+
+def test_sweep_streams_a_store_larger_than_its_limit(here):
+    limit, copies = 384 * 2**20, 26
+    rows = Blobs(2**14, 256, 3, seed=0).rows(0, 2**14)
+    shape = copies * len(rows), 256
+    store = zarr.create_array("X.zarr", shape=shape, chunks=rows.shape, dtype="f4")
+    store[: len(rows)] = rows
+    for i in range(1, copies):  # the same chunk again
+        (here / "X.zarr" / "c" / str(i)).mkdir()
+        os.link(here / "X.zarr" / "c" / "0" / "0", here / "X.zarr" / "c" / str(i) / "0")
+    assert store.nbytes > limit
+    code = """
+import resource, sys
+from dkmeans.cli import cli
+import dkmeans.sweeping, dkmeans.plot.report, zarr, pandas, distributed
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = peak()
+cli(sys.argv[1:], standalone_mode=False)
+print(peak() - before)
+"""
+    args = ["sweep", "X.zarr", "-k", "2..3", "--memory-limit", str(limit), "--seed", "0", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *args, "--report", "sweep.html"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    printed, peak = done.stdout.splitlines()
+    found = json.loads(printed)
+    assert found["plan"]["residency"] == "stream"
+    assert found["bytes_read"] == found["passes"] * store.nbytes
+    assert found["best"]["silhouette"] == 3
+    assert int(peak) < limit
+    assert (here / "sweep.html").exists()
 
 
 def test_plan_without_rows_kept_has_no_line_for_them(stores):
@@ -262,6 +359,20 @@ def test_demo_leaves_the_folders_of_others_alone(here):
         (["fit", "X.zarr", "-k", "2", "--overwrite", "--labels", "X.zarr"], "overlap"),
         (["fit", "X.zarr", "-k", "2", "--labels", "X.zarr/l.zarr"], "overlap"),
         (["fit", "X.zarr", "-k", "2", "--scheduler", "a", "--workers", "1"], "exclude each other"),
+        (["fit", "X.zarr", "-k", "2", "--report", "r.pdf"], "--report: "),
+        (["sweep", "X.zarr"], "Missing option '-k'"),
+        (["sweep", "X.zarr", "-k", "2-12"], "'2-12' is neither a number nor a range such as 2..12"),
+        (["sweep", "X.zarr", "-k", ""], "'' is neither a number nor a range"),
+        (["sweep", "X.zarr", "-k", "2,,4"], "'' is neither a number nor a range"),
+        (["sweep", "X.zarr", "-k", "0..4"], "'0..4' must rise from at least 1, by at least 1"),
+        (["sweep", "X.zarr", "-k", "9..4"], "'9..4' must rise from at least 1"),
+        (["sweep", "X.zarr", "-k", "2..9:0"], "'2..9:0' must rise from at least 1, by at least 1"),
+        (["sweep", "X.zarr", "-k", "1..9999999999"], "has more than 1,000 numbers"),
+        (["sweep", "X.zarr", "-k", "2..4", "--report", "no/r.html"], "--report: no such folder"),
+        (["sweep", "X.zarr", "-k", "2..4", "--models", "text"], "--models: "),
+        (["sweep", "X.zarr", "-k", "2..4", "--models", "X.zarr"], "overlap"),
+        (["sweep", "X.zarr", "-k", "2..4", "--models", "no/m"], "--models: no such folder"),
+        (["sweep", "X.zarr", "-k", "2,4000", "--models", "m"], "should be >= n_clusters=4000"),
         (["predict", "X.zarr", "--model", "no.npz", "--labels", "l.zarr"], "no such file: no.npz"),
         (["info", "nowhere"], "no such file or folder"),
         (["info", "text"], "is not a dkmeans model"),

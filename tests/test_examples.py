@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import zarr
 
 import dkmeans
+from dkmeans.data.synthetic import Blobs, write_blobs
 
 ROOT = Path(__file__).parents[1]
 
@@ -50,11 +52,115 @@ def test_photo_colors(tmp_path: Path) -> None:
     assert f"mean squared error {error:.2f}" in printed
 
 
-def test_iris_against_sklearn(tmp_path: Path) -> None:
-    printed = run_example(tmp_path, "iris_against_sklearn")
-    values = {line.split("  ")[0]: line.split()[-2:] for line in printed.splitlines()[1:3]}
-    assert values == {"inertia": ["18.0270"] * 2, "ARI (species)": ["0.8857"] * 2}
-    assert "labels that agree: 150 of 150" in printed
+def check_pictures(folder: Path, printed: str, names: set[str]) -> None:
+    """The example names its pictures, and they are those that it wrote."""
+    image = pytest.importorskip("PIL.Image")
+    written = {path.name for path in folder.iterdir() if path.suffix in (".png", ".gif")}
+    assert written == names
+    for name in names:
+        assert f"wrote {folder.name}/{name}" in printed.replace(os.sep, "/")
+        with image.open(folder / name) as picture:
+            assert min(picture.size) >= 300
+            shades = np.asarray(picture.convert("L"), dtype=float)
+            assert shades.std() > 5  # of something that is drawn
+
+
+def test_lloyd_by_eye(tmp_path: Path) -> None:
+    """A1, A2 and A4."""
+    printed = run_example(tmp_path, "01_lloyd_by_eye")
+    assert "of the best of ten starts 212.391" in printed
+    centers = [line.split()[1:] for line in printed.splitlines() if line.startswith("center")]
+    assert centers == [["-1.3027", "-0.6570"], ["0.6226", "1.3173"], ["0.6955", "-0.6444"]]
+    elbow = [float(line.split()[-1]) for line in printed.splitlines() if line.startswith("k = ")]
+    assert elbow[:3] == [1500.0, 688.538, 212.391]
+    assert (len(elbow), "the knee is at k = 3" in printed) == (9, True)
+    check_pictures(
+        tmp_path / "lloyd-by-eye", printed, {"clusters.png", "iterations.png", "elbow.png"}
+    )
+
+
+def test_every_iteration(tmp_path: Path) -> None:
+    """B2, B3, B4, B6 and B7."""
+    printed = run_example(tmp_path, "02_every_iteration")
+    assert "inertia 18.0270, adjusted Rand index 0.8857" in printed
+    assert "ratio 1" in printed
+    assert "rows that agree  100.0000% of 150" in printed
+    starts = {line.split()[0]: line.split() for line in printed.splitlines() if "  " in line}
+    assert float(starts["k-means++"][3]) == pytest.approx(18.0270, abs=6e-5)
+    check_pictures(
+        tmp_path / "every-iteration", printed, {"iterations.png", "iris.gif", "starts.png"}
+    )
+
+
+def test_production_pipeline(tmp_path: Path) -> None:
+    """C6."""
+    printed = run_example(tmp_path, "03_production_pipeline")
+    assert "inertia 18.842568" in printed
+    assert "silhouette 0.820179" in printed
+    assert "adjusted Rand index 1.0000" in printed
+    out = tmp_path / "production"
+    check_pictures(out, printed, {"projection.png", "elbow.png", "profiles.png"})
+    assert dkmeans.KMeans.load(out / "model.npz").n_clusters == 4
+    assert (out / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_failure_modes(tmp_path: Path) -> None:
+    """C7."""
+    printed = run_example(tmp_path, "04_failure_modes")
+    lines = dict(line.rsplit(" ", 1) for line in printed.splitlines() if "Rand" in line)
+    scores = {name.split(":")[0]: float(score) for name, score in lines.items()}
+    assert scores.pop("moons") == 0.4790
+    assert set(scores) == {"unequal sizes", "unequal densities", "irrelevant feature"}
+    assert max(scores.values()) < 0.8
+    assert "Features are on very different scales" in printed
+    check_pictures(tmp_path / "failure-modes", printed, {"failure-modes.png"})
+
+
+def test_choose_k(tmp_path: Path) -> None:
+    """B5."""
+    printed = run_example(tmp_path, "05_choose_k")
+    assert "362.79" in printed
+    assert "3 by silhouette" in printed
+    check_pictures(
+        tmp_path / "choose-k",
+        printed,
+        {"elbow.png", "silhouettes.png", "silhouette.png", "starts.png"},
+    )
+
+
+def test_customer_segments(tmp_path: Path) -> None:
+    """C10."""
+    printed = run_example(tmp_path, "06_customer_segments", "--rows", "4000")
+    assert "4 segments" in printed
+    assert float(printed.split("adjusted Rand index ")[1].split()[0]) > 0.95
+    assert "recency_days" in printed
+    out = tmp_path / "segments"
+    check_pictures(out, printed, {"projection.png", "silhouette.png", "profiles.png"})
+    labels = pq.read_table(out / "segments.parquet")
+    assert labels.num_rows == 4000
+    shares = np.bincount(labels.column("label").to_numpy()) / 4000
+    np.testing.assert_allclose(np.sort(shares), [0.1, 0.2, 0.35, 0.35], atol=0.03)
+
+
+@pytest.mark.slow
+def test_customer_segments_larger_than_the_memory_limit(tmp_path: Path) -> None:
+    limit = "340MiB"
+    options = ["--memory-limit", limit, "--times", "1.1", "--most", "4"]
+    printed = run_example(tmp_path, "06_customer_segments", *options)
+    assert "4 segments" in printed
+
+
+def test_animated_voronoi(tmp_path: Path) -> None:
+    """D1, D2 and D3."""
+    printed = run_example(tmp_path, "07_animated_voronoi")
+    for seed in (4, 0, 42):
+        assert f"seed {seed}: inertia 37.0507, silhouette 0.4451" in printed
+    phases = [line.split()[0] for line in printed.splitlines() if line.startswith("   ")]
+    assert phases[:3] == ["init", "assign", "update"]
+    assert "converged  Converged after 9 iterations" in printed
+    check_pictures(tmp_path / "animated-voronoi", printed, {"voronoi.gif"})
+    page = (tmp_path / "animated-voronoi" / "voronoi.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64") == 20
 
 
 def test_zarr_larger_than_memory(tmp_path: Path) -> None:
@@ -74,12 +180,20 @@ def test_zarr_larger_than_memory(tmp_path: Path) -> None:
     assert labels.shape == X.shape[:1]
 
 
-def test_parquet_named_columns(tmp_path: Path) -> None:
-    printed = run_example(tmp_path, "parquet_named_columns", "--rows", "2000", "--files", "2")
-    assert len(list((tmp_path / "customers").glob("*.parquet"))) == 2
-    assert "columns: visits, basket" in printed
-    rows = [line.split() for line in printed.splitlines() if line.strip()[:1].isdigit()]
-    assert sum(int(row[1]) for row in rows) == 2000
-    centers = sorted((round(float(row[2])), round(float(row[3]), -1)) for row in rows)
-    assert centers == [(4, 20), (4, 60), (16, 20), (16, 60)]
-    assert "expected ['visits', 'basket'], got ['visits', 'age']" in printed
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("01_lloyd_by_eye", (), "the knee is at k = 3"),
+        ("03_production_pipeline", ("--clusters", "3"), "best n_clusters: 3 by silhouette"),
+        ("05_choose_k", ("--most", "5", "--n-init", "2"), "best n_clusters: 3 by silhouette"),
+        ("07_animated_voronoi", ("--seeds", "1"), "seed 1: inertia"),
+    ],
+    ids=["01", "03", "05", "07"],
+)
+def test_data_of_any_size(name: str, options: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    """The examples that take a store take one, and have no truth to compare with."""
+    store = tmp_path / "points.zarr"
+    write_blobs(Blobs(3000, 2, 3, seed=1, spread=0.7), str(store), chunk_rows=700)
+    printed = run_example(tmp_path, name, "--data", str(store), *options)
+    assert says in printed
+    assert "adjusted Rand index" not in printed

@@ -20,6 +20,7 @@ from dkmeans.engine import memory
 from dkmeans.engine.sampling import stream_key, uniform
 from dkmeans.fitting import seeds_of
 from dkmeans.record import history as history_module
+from dkmeans.record.facts import without_secrets
 
 N = 3000
 
@@ -303,3 +304,16 @@ def test_the_facts_of_named_and_weighted_rows_of_unknown_number():
     assert (facts.n_rows, facts.feature_names, facts.weighted) == (40, ("wide", "high"), True)
     assert facts.parameters["init"] == "function <lambda>"
     assert KMeans(2).fit(frame).history_.facts.source == "an array in memory"
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ("s3://bucket/x.zarr", "s3://bucket/x.zarr"),
+        ("https://me:secret@host:80/x.zarr?sig=abc", "https://me@host:80/x.zarr"),
+        ("abfs://data@account/x.zarr", "abfs://data@account/x.zarr"),
+        ("/data/what?/a:b@c.zarr", "/data/what?/a:b@c.zarr"),
+    ],
+)
+def test_facts_do_not_tell_passwords(where, told):
+    assert without_secrets(where) == told

@@ -580,7 +580,7 @@ def test_mistakes_of_the_command(tmp_path):
     source = written(tmp_path, "png")
     assert "either -k or --k-list" in refused(source)
     assert "either -k or --k-list" in refused(source, "-k", 2, "--k-list", "3")
-    assert "numbers such as 2,4,8; got '2,x'" in refused(source, "--k-list", "2,x")
+    assert "'x' is neither a number nor a range" in refused(source, "--k-list", "2,x")
     assert "is the input" in refused(source, "-k", 2, "-o", source, "--overwrite")
     same = tmp_path / "a.png"
     assert "another output" in refused(source, "-k", 2, "-o", same, "--palette", same)

@@ -329,3 +329,13 @@ def test_indexes_that_dask_and_pandas_write_are_no_columns(tmp_path):
         assert open_source(tmp_path / name).names == ("a", "b")
     asked = open_source(tmp_path / "pandas.parquet", columns=["id", "a"])
     np.testing.assert_array_equal(rows_of(asked), [[10.5, 1.0], [20.0, 2.0]])
+
+
+def test_a_slice_of_lazy_rows_is_taken_from_whole_blocks(tmp_path):
+    X = np.random.default_rng(0).normal(size=(100, 3))
+    frame = pd.DataFrame(X, columns=list("abc"))
+    frame.to_parquet(tmp_path / "x.parquet", row_group_size=40)
+    lazy = open_source(tmp_path / "x.parquet").blocks(40).array
+    np.testing.assert_array_equal(lazy[:, 1].compute(), X[:, 1])
+    np.testing.assert_array_equal(lazy[10:90:7, 1].compute(), X[10:90:7, 1])
+    np.testing.assert_array_equal(lazy[:, :2].rechunk((30, 2)).compute(), X[:, :2])

@@ -1,16 +1,26 @@
-"""A sweep gives the models of separate fits, and reads the data once for all of them."""
+"""A sweep gives the models of separate fits, and reads the data once for all of them.
+
+Its metrics are those of scikit-learn, and cost two passes for all models.
+"""
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 import zarr
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
+from sklearn.metrics import (
+    calinski_harabasz_score,
+    davies_bouldin_score,
+    silhouette_score,
+)
 from test_passes import CountingStore, Reads
 from zarr.storage import LocalStore
 
-from dkmeans import KMeans, sweep
+from dkmeans import DataError, KMeans, sweep
 from dkmeans.engine import survey as survey_module
+from dkmeans.sweeping import knee
 
 N, D = 900, 3
 KS = (2, 5, 3)
@@ -139,7 +149,7 @@ def reads_of_each(reads):
 def test_all_fits_read_each_chunk_once_a_pass(X, small, counted, n_init, algorithm):
     given, reads = counted
     options = {"random_state": 1, "n_init": n_init, "residency": "stream", "algorithm": algorithm}
-    found = sweep(given, range(2, 7), **options)
+    found = sweep(given, range(2, 7), metrics=(), **options)
     times = reads_of_each(reads)
     assert found.passes == times
     assert found.bytes_read == times * X.nbytes
@@ -156,7 +166,130 @@ def test_all_fits_read_each_chunk_once_a_pass(X, small, counted, n_init, algorit
 
 
 def test_the_table_has_a_line_for_each(X):
-    found = sweep(X, (2, 3), random_state=0)
+    found = sweep(X, (2, 3), random_state=0, metrics=())
     assert found.table.index.tolist() == [2, 3]
+    assert found.table.columns.tolist() == ["inertia", "n_iter", "stop_reason"]
     assert found.table.loc[3, "inertia"] == found.models[3].inertia_
     assert str(found.models[2].n_iter_) in str(found)
+
+
+SKLEARN = {
+    "silhouette": silhouette_score,
+    "calinski_harabasz": calinski_harabasz_score,
+    "davies_bouldin": davies_bouldin_score,
+}
+
+
+@pytest.mark.parametrize("where", ["numpy", "stream", "memory"])
+def test_metrics_are_those_of_scikit_learn(X, where):
+    given = X if where == "numpy" else da.from_array(X, chunks=(200, D))
+    options = {} if where == "numpy" else {"residency": where}
+    found = sweep(given, range(1, 7), random_state=0, **options)
+    for k, model in found.models.items():
+        labels = np.asarray(model.labels_)
+        for name, score in SKLEARN.items():
+            value = found.table.loc[k, name]
+            if k == 1:
+                assert np.isnan(value)
+            else:
+                assert value == pytest.approx(score(X, labels), rel=1e-9), (name, k)
+    assert found.table["silhouette_error"].tolist()[1:] == [0] * 5
+    for name, choose in (("silhouette", max), ("calinski_harabasz", max), ("davies_bouldin", min)):
+        expected = choose(range(2, 7), key=lambda k: found.table.loc[k, name])
+        assert found.best_by(name) == expected
+    assert found.best_k == found.best_by("silhouette")
+
+
+@pytest.mark.parametrize(
+    ("metrics", "passes"),
+    [((), 0), ("silhouette", 0), (("davies_bouldin",), 2), (tuple(SKLEARN), 2)],
+)
+def test_all_models_are_scored_by_the_same_two_passes(X, small, counted, metrics, passes):
+    given, reads = counted
+    found = sweep(given, range(1, 7), metrics=metrics, residency="stream", random_state=1)
+    fits = sum(model.history_.passes for model in found.models.values())
+    assert reads_of_each(reads) == found.passes == fits + passes
+    assert found.bytes_read == found.passes * X.nbytes
+
+
+def test_metrics_do_not_depend_on_the_blocks_or_the_scheduler(X, client):
+    tables = [
+        sweep(given, (2, 5), random_state=0).table
+        for given in (X, *(da.from_array(X, chunks=(rows, D)) for rows in (130, 900)))
+    ]
+    for table in tables[1:]:
+        pd.testing.assert_frame_equal(table, tables[0], rtol=1e-12)
+
+
+def test_the_plot_is_the_elbow(X):
+    found = sweep(X, (2, 3, 5), random_state=0, metrics=())
+    (line, *_) = found.plot().lines
+    np.testing.assert_array_equal(line.get_xydata(), found.table["inertia"].reset_index())
+
+
+def test_data_in_memory_are_not_read_again_to_score(X, counted):
+    given, reads = counted
+    found = sweep(given, range(2, 7), residency="memory", random_state=1)
+    assert reads_of_each(reads) == 1
+    assert found.bytes_read == X.nbytes
+    assert found.scores.passes == 2
+
+
+def test_the_silhouette_of_many_rows_is_that_of_a_sample(X):
+    exact = sweep(X, (2, 5), random_state=0).table["silhouette"]
+    table = sweep(X, (2, 5), random_state=0, history_rows=300).table
+    assert (table["silhouette_error"] > 0).all()
+    assert (abs(table["silhouette"] - exact) < 4 * table["silhouette_error"]).all()
+    with pytest.raises(DataError, match="fit with history_rows above 0"):
+        sweep(X, (2, 5), history_rows=0)
+    assert sweep(X, (2, 5), history_rows=0, metrics=["davies_bouldin"]).criteria == (
+        "davies_bouldin",
+        "knee",
+    )
+
+
+def test_rows_left_out_have_no_part_in_the_metrics(X):
+    gaps = X.copy()
+    gaps[::30, 0] = np.nan
+    kept = np.delete(X, np.s_[::30], axis=0)
+    found = sweep(gaps, (2, 5), random_state=0, nan_policy="omit")
+    for k, model in found.models.items():
+        labels = model.labels_[model.labels_ >= 0]
+        for name, score in SKLEARN.items():
+            assert found.table.loc[k, name] == pytest.approx(score(kept, labels), rel=1e-9)
+    assert (found.table["silhouette_error"] == 0).all()
+
+
+def test_metrics_that_are_not_defined_are_nan():
+    found = sweep(np.array([[0.0], [1.0], [5.0]]), (1, 3), random_state=0)
+    assert found.table[list(SKLEARN)].isna().all(axis=None)
+    assert found.best_k is None
+    assert "none by silhouette" in str(found)
+
+
+def test_a_criterion_that_is_not_there_is_named(X):
+    found = sweep(X, (2, 3), random_state=0, metrics=["davies_bouldin"])
+    expected = "must be one of davies_bouldin, knee, got 'silhouette'; .* metrics= of the sweep"
+    with pytest.raises(ValueError, match=expected):
+        _ = found.best_k
+    with pytest.raises(ValueError, match=r"must be among silhouette, .*; got 'elbow'"):
+        sweep(X, (2, 3), metrics=("silhouette", "elbow"))
+
+
+@pytest.mark.parametrize(
+    ("inertia", "expected"),
+    [
+        ([10, 4, 1, 0.9, 0.8], 3),  # over the diagonal by .40, .73, .50 and then 0
+        ([10, 1, 0.9, 0.8, 0.7], 2),
+        ([5, 4, 3, 2, 1], None),  # a straight line has none
+        ([5, 5, 5, 5, 5], None),
+        ([10, 9, 8, 6, 0], None),  # falls ever faster
+    ],
+)
+def test_the_knee_of_curves_worked_by_hand(inertia, expected):
+    assert knee([1, 2, 3, 4, 5], inertia) == expected
+
+
+def test_the_knee_goes_by_the_numbers_and_not_their_order():
+    assert knee([1, 2, 4, 8, 16], [16, 8, 4, 2, 1]) == 4
+    assert knee([2, 3], [2, 1]) is None

@@ -12,6 +12,7 @@ from dkmeans.cli.errors import one_line
 
 _COMMANDS = {
     "fit": "dkmeans.cli.fit",
+    "sweep": "dkmeans.cli.sweep",
     "predict": "dkmeans.cli.predict",
     "plan": "dkmeans.cli.plan",
     "info": "dkmeans.cli.info",

@@ -68,7 +68,7 @@ class Changes:
 
     def share(self, iteration: Iteration) -> float | None:
         """Share of the rows that changed since the iteration before, where that is known."""
-        if self.sample is None or iteration.centers is None:
+        if not self.sample or iteration.centers is None:  # no sample, or one without rows
             return None
         k, d = iteration.centers.shape
         labels = self.sample.thinned(_MOST_WORK // (k * d)).labels(iteration.centers)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _EXAMPLE = """
 dkmeans fit X.zarr -k 64 --memory-limit 1GiB --seed 0 \\
-  --labels labels.zarr --model model.npz --history history.jsonl
+  --labels labels.zarr --model model.npz --history history.jsonl --report report.html
 """
 
 
@@ -27,26 +27,14 @@ dkmeans fit X.zarr -k 64 --memory-limit 1GiB --seed 0 \\
     epilog=options.example(_EXAMPLE),
 )
 @options.input_options
+@options.k_option
 @options.model_options
-@click.option(
-    "--tol",
-    type=click.FloatRange(min=0),
-    default=1e-4,
-    show_default=True,
-    help="Stop when the squared shift is at most this share of the mean variance.",
-)
-@click.option(
-    "--nan-policy",
-    type=click.Choice(["raise", "omit"]),
-    default="raise",
-    show_default=True,
-    help="Stop at NaN or infinity, or leave such rows out with the label -1.",
-)
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of all draws.")
+@options.fit_options
 @options.memory_option
 @click.option("--labels", metavar="PATH", help="Write labels to .zarr or .parquet.")
 @click.option("--model", metavar="PATH", help="Write the model, as .npz.")
 @click.option("--history", metavar="PATH", help="Write the record of the fit, as JSON Lines.")
+@click.option("--report", metavar="PATH", help="Write a report of the fit, as one HTML page.")
 @options.cluster_options
 @options.overwrite_option
 @options.quiet_option
@@ -56,7 +44,7 @@ def command(**given: Any) -> None:
 
     INPUT is a Zarr array or a Parquet file or folder, by path or URI.
     """
-    outputs = options.check_outputs(given, "model", "history", "labels")
+    outputs = options.check_outputs(given, "model", "history", "report", "labels")
     hidden = given["quiet"] or given["as_json"]
     with options.cluster(given):
         source, model = options.open_input(given), options.make_model(given)
@@ -88,6 +76,10 @@ def fit_and_write(
     if "history" in outputs:
         with replacing(outputs["history"], overwrite) as partial:
             model.history_.to_jsonl(partial)
+    if "report" in outputs:
+        from dkmeans.plot.report import model_report
+
+        model_report(model, outputs["report"], saved=outputs.get("model"))
     if "labels" in outputs:
         with display.tasks("labels"):
             write_labels(

@@ -31,7 +31,10 @@ dkmeans image slide.tif --k-list 8,64 -o out-{k}.tif --labels labels-{k}.zarr
 @click.argument("input")
 @click.option("-k", "--n-clusters", type=click.IntRange(min=1), help="Colours.")
 @click.option(
-    "--k-list", metavar="K,K", help="Several numbers of colours; outputs have {k} in their names."
+    "--k-list",
+    type=options.Numbers(),
+    metavar="K,K",
+    help="Several numbers of colours; outputs have {k} in their names.",
 )
 @click.option("--output", "-o", metavar="PATH", help="Write the image to .png, .tif or .zarr.")
 @click.option("--labels", metavar="PATH", help="Write which colour each pixel has, to .zarr.")
@@ -98,15 +101,7 @@ def _numbers(given: options.Given) -> list[int]:
     """The numbers of colours that are asked for, in ascending order."""
     if (given["n_clusters"] is None) == (given["k_list"] is None):
         raise Failure("give either -k or --k-list (see dkmeans image --help)")
-    if given["k_list"] is None:
-        return [given["n_clusters"]]
-    try:
-        numbers = sorted({int(text) for text in given["k_list"].split(",")})
-    except ValueError:
-        numbers = [0]
-    if numbers[0] < 1:
-        raise Failure(f"--k-list must be numbers such as 2,4,8; got {given['k_list']!r}")
-    return numbers
+    return given["k_list"] or [given["n_clusters"]]
 
 
 def _outputs(given: options.Given, k: int, *, several: bool) -> dict[str, str]:

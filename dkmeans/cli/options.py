@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from dkmeans import KMeans
     from dkmeans.data.source import Source
 
+_ENDINGS = {"model": ".npz", "report": ".html"}
+_NUMBERS = re.compile(r"(\d+)(?:\.\.(\d+)(?::(\d+))?)?")
+_MOST_NUMBERS = 1000  # of clusters in one sweep
 F = TypeVar("F", bound=Callable[..., Any])
 Given = dict[str, Any]
 _CONNECT_TIMEOUT = "10s"
@@ -42,8 +46,11 @@ input_options = _all(
     ),
 )
 
+k_option = click.option(
+    "-k", "--n-clusters", type=click.IntRange(min=1), required=True, help="Clusters."
+)
+
 model_options = _all(
-    click.option("-k", "--n-clusters", type=click.IntRange(min=1), required=True, help="Clusters."),
     click.option(
         "--init",
         type=click.Choice(["auto", "k-means||", "k-means++", "random"]),
@@ -77,6 +84,24 @@ model_options = _all(
     ),
 )
 
+fit_options = _all(
+    click.option(
+        "--tol",
+        type=click.FloatRange(min=0),
+        default=1e-4,
+        show_default=True,
+        help="Stop when the squared shift is at most this share of the mean variance.",
+    ),
+    click.option(
+        "--nan-policy",
+        type=click.Choice(["raise", "omit"]),
+        default="raise",
+        show_default=True,
+        help="Stop at NaN or infinity, or leave such rows out with the label -1.",
+    ),
+    click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of all draws."),
+)
+
 memory_option = click.option(
     "--memory-limit", metavar="BYTES", help='Such as "1GiB"; by default what is available.'
 )
@@ -93,6 +118,28 @@ cluster_options = _all(
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Show no progress.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2
+    """Numbers of clusters: "2..12", "2..20:2" with a step, "2,4,8", or several of these."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """A sorted list of different positive integers."""
+        found: set[int] = set()
+        for part in str(value).split(","):
+            match = _NUMBERS.fullmatch(part.strip())
+            if match is None:
+                self.fail(f"{part!r} is neither a number nor a range such as 2..12 or 2..20:2")
+            first, step = int(match[1]), int(match[3] or 1)
+            last = int(match[2] or first)
+            if first < 1 or last < first or step < 1:
+                self.fail(f"{part!r} must rise from at least 1, by at least 1")
+            if (last - first) // step >= _MOST_NUMBERS:
+                self.fail(f"{part!r} has more than {_MOST_NUMBERS:,} numbers")
+            found.update(range(first, last + 1, step))
+        return sorted(found)
 
 
 def example(text: str) -> str:
@@ -133,19 +180,23 @@ def make_model(given: Given) -> KMeans:
     """The estimator that the options describe."""
     from dkmeans import KMeans
 
-    seed, tol = given.get("seed"), given.get("tol")
-    return KMeans(
-        given["n_clusters"],
-        init=given["init"],
-        n_init=given["n_init"] or "auto",
-        max_iter=given["max_iter"],
-        tol=1e-4 if tol is None else tol,
-        algorithm=given["algorithm"],
-        random_state=seed,
-        memory_limit=given["memory_limit"],
-        residency=given["residency"],
-        nan_policy=given.get("nan_policy", "raise"),
-    )
+    return KMeans(given["n_clusters"], **parameters(given))
+
+
+def parameters(given: Given) -> dict[str, Any]:
+    """The estimator's parameters that the options give, all but the number of clusters."""
+    tol = given.get("tol")
+    return {
+        "init": given["init"],
+        "n_init": given["n_init"] or "auto",
+        "max_iter": given["max_iter"],
+        "tol": 1e-4 if tol is None else tol,
+        "algorithm": given["algorithm"],
+        "random_state": given.get("seed"),
+        "memory_limit": given["memory_limit"],
+        "residency": given["residency"],
+        "nan_policy": given.get("nan_policy", "raise"),
+    }
 
 
 def check_outputs(given: Given, *names: str) -> dict[str, str]:
@@ -155,7 +206,6 @@ def check_outputs(given: Given, *names: str) -> dict[str, str]:
     from dkmeans.errors import OutputError
 
     found: dict[str, str] = {}
-    source = os.path.realpath(given["input"])
     for name in names:
         if given[name] is None:
             continue
@@ -165,13 +215,22 @@ def check_outputs(given: Given, *names: str) -> dict[str, str]:
         except OutputError as error:
             raise OutputError(f"--{name}: {error}") from error
         target = os.path.realpath(found[name])
-        if name == "model" and not target.endswith(".npz"):
-            raise OutputError(f"--model: {found[name]} must end in .npz")
-        if os.path.commonpath([target, source]) in (target, source):
-            raise OutputError(f"--{name}: {found[name]} and the input {source} overlap")
+        ending = _ENDINGS.get(name, "")
+        if not target.endswith(ending):
+            raise OutputError(f"--{name}: {found[name]} must end in {ending}")
+        refuse_overlap(name, found[name], given["input"])
     if len(set(found.values())) < len(found):
         raise OutputError(f"two outputs have the same path, among {', '.join(found.values())}")
     return found
+
+
+def refuse_overlap(name: str, path: str, given_input: str) -> None:
+    """Raise an OutputError if an output is in the input, or the input in it."""
+    from dkmeans.errors import OutputError
+
+    target, source = os.path.realpath(path), os.path.realpath(given_input)
+    if os.path.commonpath([target, source]) in (target, source):
+        raise OutputError(f"--{name}: {path} and the input {source} overlap")
 
 
 @contextlib.contextmanager

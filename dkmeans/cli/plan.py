@@ -17,6 +17,7 @@ from dkmeans.cli.display import show_json, show_lines
     epilog=options.example("dkmeans plan X.zarr -k 64 --memory-limit 1GiB"),
 )
 @options.input_options
+@options.k_option
 @options.model_options
 @options.memory_option
 @options.cluster_options

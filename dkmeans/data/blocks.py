@@ -95,7 +95,7 @@ class Blocks:
         meta = np.empty((0, 0), dtype=self.dtype)
         chunks = (self.sizes, (self.n_features,))
         return da.from_array(
-            self.X, chunks=chunks, name=False, asarray=False, inline_array=True, meta=meta
+            self.X, chunks, name=False, asarray=False, inline_array=True, getitem=_rows, meta=meta
         )
 
     def with_sizes(self, sizes: Sequence[int]) -> Blocks:
@@ -107,6 +107,11 @@ class Blocks:
         if isinstance(weights, da.Array):
             weights = _with_rows(weights, known)
         return replace(self, X=X, weights=weights, sizes=known)
+
+
+def _rows(reader: Reader, key: tuple[slice, slice]) -> AnyArray:
+    """A block; dask would let a slice of its own getter's result reach the reader."""
+    return reader[key]
 
 
 def _with_rows(array: da.Array, sizes: tuple[int, ...]) -> da.Array:

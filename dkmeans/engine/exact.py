@@ -36,10 +36,14 @@ def combine(sums: Sequence[Ints]) -> Ints:
     return carry(np.sum(sums, axis=0))
 
 
+def to_int(limbs: Ints) -> int:
+    """A sum (LIMBS,) as a multiple of ``2**-1074``, the smallest float64."""
+    return sum(int(limb) << (32 * at) for at, limb in enumerate(limbs))
+
+
 def to_float(limbs: Ints) -> float:
     """The float64 nearest to a sum (LIMBS,)."""
-    whole = sum(int(limb) << (32 * at) for at, limb in enumerate(limbs))
     try:
-        return float(Fraction(whole, 1 << 1074))
+        return float(Fraction(to_int(limbs), 1 << 1074))
     except OverflowError:
         return float("inf")

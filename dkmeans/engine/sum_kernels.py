@@ -39,7 +39,7 @@ def add_exact(limbs, value):
 
 
 @njit(nogil=True)
-def _largest(values, m):
+def largest(values, m):
     """Largest of m numbers that are not negative: their bits order as they do, and vectorise."""
     top = np.int64(0)
     for i in range(m):
@@ -48,8 +48,8 @@ def _largest(values, m):
 
 
 @njit(nogil=True, inline="always")
-def _add_exact_tile(limbs, values, m, top):
-    """Add m numbers, none negative or above ``top``, to an exact sum.
+def add_exact_tile(limbs, values, m, top):
+    """Add m numbers, none of them larger in size than ``top``, to an exact sum.
 
     They are first added on two grids of 40 bits each, as in ``grid.py``, which vectorises; where
     that loses a bit of any of them, one by one.
@@ -164,13 +164,13 @@ def _cost_tile(start, m, labels, weights, sq, parts, cost):
     for i in range(m):
         weight = weights[start + i] if weights.shape[0] > 0 else 1.0
         parts[i] = weight * sq[i] if labels[i] >= 0 else 0.0
-    _add_exact_tile(cost, parts, m, _largest(parts, m))
+    add_exact_tile(cost, parts, m, largest(parts, m))
 
 
 @njit(nogil=True, inline="always")
 def _offer_tile(start, m, labels, sq, far_keys, far_rows, size):
     """Offer the rows of a tile to the heap of those farthest from their centers."""
-    if size == far_keys.shape[0] and _largest(sq, m) < -far_keys[0]:
+    if size == far_keys.shape[0] and largest(sq, m) < -far_keys[0]:
         return size
     for i in range(m):
         if labels[i] >= 0 and (size < far_keys.shape[0] or -sq[i] <= far_keys[0]):

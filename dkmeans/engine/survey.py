@@ -224,11 +224,11 @@ class SurveyStep:
             tuple(draw.take(slice(0, self.most)) for draw in draws),
             self.most,
             X.dtype,
-            None if self.searched is None else _sampled(X, weights, offset, self.searched),
+            None if self.searched is None else sampled(X, weights, offset, self.searched),
         )
 
 
-def _sampled(X: AnyArray, weights: Floats, offset: int, spec: SampleSpec) -> Sample:
+def sampled(X: AnyArray, weights: Floats, offset: int, spec: SampleSpec) -> Sample:
     """The rows of a block that may be among those of the smallest keys."""
     from dkmeans.engine import seeding_kernels
 

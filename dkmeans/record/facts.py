@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
@@ -24,7 +25,7 @@ class Facts:
 
     Parameters
     ----------
-    source : where the rows came from: a path, a URI or a description.
+    source : where the rows came from: a path, a URI without password and query, or a description.
     n_rows : all rows that were read, those left out for NaN included.
     dtype : of the rows.
     feature_names : where the data have names.
@@ -95,6 +96,13 @@ _TYPES: dict[str, Any] = {
     "peak_bytes": int | None,
     "versions": dict,
 }
+
+
+def without_secrets(where: str) -> str:
+    """A URI without the password and the query that it may have, which often let others in."""
+    if "://" not in where:
+        return where
+    return re.sub(r"(://[^/:@]*):[^/@]*@", r"\1@", where.partition("?")[0])
 
 
 def peak_bytes() -> int | None:

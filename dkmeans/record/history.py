@@ -225,14 +225,14 @@ class History(Sequence[Iteration]):
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise FormatError(f"{where} is not a dkmeans history of version 1: {error}") from error
 
-    def table(self) -> list[list[str]]:
+    def _table(self) -> list[list[str]]:
         """A head and a line a step, as text."""
         runs = len({i.run for i in self}) > 1
         head = [*(["run"] if runs else []), *_HEAD]
         return [head, *(([str(i.run)] if runs else []) + _cells(i) for i in self)]
 
     def __str__(self) -> str:
-        table = self.table()
+        table = self._table()
         widths = [max(len(row[c]) for row in table) for c in range(len(table[0]))]
         return "\n".join(
             "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
@@ -241,7 +241,7 @@ class History(Sequence[Iteration]):
 
     def _repr_html_(self) -> str:
         """The table for a notebook, its first and last steps where there are many."""
-        head, *rows = self.table()
+        head, *rows = self._table()
         if len(rows) > 2 * _SHOWN:
             rows[_SHOWN:-_SHOWN] = [["\N{HORIZONTAL ELLIPSIS}"] * len(head)]
         lines = [_html_row("th", head), *(_html_row("td", row) for row in rows)]

@@ -1,0 +1,99 @@
+"""Mean, covariance and a few rows of any data in one pass: what a picture of them needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dkmeans._typing import AnyArray, Floats
+from dkmeans.engine.partial import SampleSpec, bad_value
+from dkmeans.engine.survey import Sample, describe_bad, sampled
+from dkmeans.errors import DataError
+
+MAX_COVARIANCE = 1024  # features: the matrix of more is not worth its memory
+_SLICE = 2**18  # values turned into float64 at once
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and sums of products of some rows.
+
+    Parameters
+    ----------
+    mean : (d,) float64.
+    scatter : (d, d) float64, sum over the rows of outer products of their deviations from the mean.
+    """
+
+    count: int
+    mean: Floats
+    scatter: Floats
+
+    @staticmethod
+    def of(rows: AnyArray) -> Moments:
+        """Those of rows (m, d) in memory, a slice at a time."""
+        d = rows.shape[1]
+        step = max(1, _SLICE // d)
+        total = Moments(0, np.zeros(d), np.zeros((d, d)))
+        for start in range(0, len(rows), step):
+            values = rows[start : start + step].astype(np.float64)
+            mean = values.mean(axis=0)
+            values -= mean
+            total = Moments.combine([total, Moments(len(values), mean, values.T @ values)])
+        return total
+
+    @staticmethod
+    def combine(parts: Sequence[Moments]) -> Moments:
+        """Those of all rows, as Chan, Golub and LeVeque 1983 combine variances."""
+        count = sum(p.count for p in parts)
+        mean = sum((p.count / max(1, count) * p.mean for p in parts), np.zeros_like(parts[0].mean))
+        scatter = np.zeros_like(parts[0].scatter)
+        for part in parts:
+            away = part.mean - mean
+            scatter += part.scatter + part.count * np.outer(away, away)
+        return Moments(count, mean, scatter)
+
+
+@dataclass(frozen=True)
+class Glance:
+    """A sample of the rows, and the moments of all of them where they were asked for."""
+
+    sample: Sample
+    moments: Moments | None
+
+    @staticmethod
+    def combine(parts: Sequence[Glance]) -> Glance:
+        """Put the parts together."""
+        moments = [p.moments for p in parts if p.moments is not None]
+        return Glance(
+            Sample.combine([p.sample for p in parts]),
+            Moments.combine(moments) if moments else None,
+        )
+
+
+@dataclass(frozen=True)
+class GlanceStep:
+    """Look at a block.
+
+    Parameters
+    ----------
+    spec : the sample to draw.
+    with_moments : whether to compute moments too.
+    nan_policy : "raise", or "omit" to leave out rows that are not finite.
+    names : columns, for messages.
+    """
+
+    spec: SampleSpec
+    with_moments: bool
+    nan_policy: str
+    names: tuple[str, ...] | None
+
+    def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Glance:
+        good = np.isfinite(X).all(axis=1)
+        if self.nan_policy == "raise" and not good.all():
+            bad = bad_value(X, offset, int(np.argmin(good)))
+            raise DataError(describe_bad(bad, self.names))
+        rows = X if good.all() else X[good]
+        moments = Moments.of(rows) if self.with_moments else None
+        return Glance(sampled(X, weights, offset, self.spec), moments)

@@ -1,0 +1,77 @@
+"""Figures and axes in a theme, without pyplot and without global settings."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from dkmeans.plot.theme import Theme
+
+
+def new_figure(width: float, height: float, theme: Theme) -> Figure:
+    """An empty figure of this size in inches."""
+    layout = ConstrainedLayoutEngine(w_pad=0.09, h_pad=0.09)
+    return Figure(figsize=(width, height), layout=layout, facecolor=theme.background)
+
+
+def axes_for(ax: Axes | None, theme: Theme, width: float = 7.0, height: float = 5.0) -> Axes:
+    """The axes given, or those of a new figure; dressed."""
+    if ax is None:
+        ax = new_figure(width, height, theme).add_subplot()
+    return dress(ax, theme)
+
+
+def dress(ax: Axes, theme: Theme) -> Axes:
+    """Colours of a theme for all that axes have before anything is drawn."""
+    ax.set_facecolor(theme.background)
+    ax.set_axisbelow(True)
+    ax.grid(False)
+    ax.tick_params(colors=theme.muted, labelsize=9, which="both", length=3)
+    for side, spine in ax.spines.items():
+        spine.set_color(theme.muted)
+        spine.set_visible(side in ("left", "bottom"))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.label.set(color=theme.ink, fontsize=10, parse_math=False)
+        numbers(axis)
+    return ax
+
+
+def numbers(axis: Axis, *, whole: bool = False, most: int = 6) -> None:
+    """Few ticks, with thousands set apart and neither offset nor common power."""
+    axis.set_major_locator(MaxNLocator(most, integer=whole, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+
+
+def number(value: float, digits: int = 7) -> str:
+    """A number for people, with at most so many digits."""
+    if not math.isfinite(value):
+        return "-"
+    size = abs(value)
+    if size >= 1e9 or 0 < size < 1e-4:
+        return f"{value:.4g}"
+    places = max(0, digits - len(str(int(size))))
+    text = f"{value:,.{places}f}"
+    return text.rstrip("0").rstrip(".") if places else text
+
+
+def title(ax: Axes, text: str, theme: Theme) -> None:
+    """A title at the left."""
+    ax.set_title(text, loc="left", color=theme.ink, fontsize=11)
+
+
+def horizontal_grid(ax: Axes, theme: Theme) -> None:
+    """Lines to read values by."""
+    ax.grid(True, axis="y", color=theme.line, linewidth=0.8)
+
+
+def legend(ax: Axes, theme: Theme, **options: Any) -> None:
+    """A legend in the colours of a theme, over a background that keeps it readable."""
+    options = {"fontsize": 9, "frameon": True, "framealpha": 0.85, **options}
+    box = ax.legend(labelcolor=theme.ink, facecolor=theme.background, **options)
+    box.get_frame().set_edgecolor(theme.line)

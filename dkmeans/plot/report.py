@@ -1,0 +1,246 @@
+"""One HTML page on a model or a sweep, complete in itself."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import io
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, cast
+
+from dkmeans import __version__, plot
+from dkmeans.data.outputs import replacing
+from dkmeans.errors import DataError
+from dkmeans.plot import tables
+from dkmeans.plot.canvas import new_figure
+from dkmeans.plot.diagnosis import diagnose
+from dkmeans.plot.player import player_data
+from dkmeans.plot.scene import Scene, scene_of
+from dkmeans.plot.theme import theme_of
+from dkmeans.profiling import profile as profile_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
+
+    from dkmeans.kmeans import KMeans
+    from dkmeans.profiling import Profile
+    from dkmeans.sweeping import Sweep
+
+_NEAREST = 3  # rows of each cluster in a profile
+_DPI = 144
+_SMALL = 5.6, 3.9  # inches
+_THEMES = ("light", "dark")
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture for a light and for a dark page, as data URIs; its size in pixels and inches."""
+
+    light: str
+    dark: str
+    width: int
+    height: int
+    inches: float
+    alt: str
+
+
+def model_report(
+    model: KMeans, path: str | os.PathLike[str], X: Any = None, *, saved: str | None = None
+) -> None:
+    """Write a page on a fitted model.
+
+    Parameters
+    ----------
+    path : of the HTML file, which appears whole or not at all, and replaces one that is there.
+    X : data for a profile of the clusters, read in one pass; without them, no data are read.
+    saved : where the model was saved, for the lines that load it.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    part = _model_part(model, X, saved)
+    context = {
+        "title": f"K-means: {model.n_clusters:,} clusters",
+        "lead": tables.lead(model),
+        "warnings": diagnose(model),
+        "result": tables.result(model),
+        "pictures": part.pop("main_pictures"),
+        "player": part.pop("player"),
+        "part": part,
+    }
+    _write(path, "model.html.j2", context)
+
+
+def sweep_report(
+    found: Sweep, path: str | os.PathLike[str], *, saved: dict[int, str] | None = None
+) -> None:
+    """Write a page on a sweep, and on the model that it chooses.
+
+    Parameters
+    ----------
+    path : of the HTML file, which appears whole or not at all, and replaces one that is there.
+    saved : where models were saved, by their numbers of clusters.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    k = _chosen_k(found)
+    model = found.models[k]
+    part = _model_part(model, None, (saved or {}).get(k))
+    numbers = list(found.models)
+    context = {
+        "title": f"K-means: {numbers[0]:,} to {numbers[-1]:,} clusters",
+        "lead": tables.lead(model),
+        "choices": tables.choices(found),
+        "table": tables.sweep_table(found),
+        "pictures": list(_sweep_pictures(found)),
+        "warnings": diagnose(model),
+        "model_title": f"The model of {k:,} clusters",
+        "player": part.pop("player"),
+        "part": part,
+    }
+    part["cluster_pictures"] = part.pop("main_pictures") + part["cluster_pictures"]
+    _write(path, "sweep.html.j2", context)
+
+
+def _write(path: str | os.PathLike[str], template: str, context: dict[str, Any]) -> None:
+    """Fill a template, in which everything from outside is text, and write the page."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("dkmeans.plot"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    script = _own("player.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = environment.get_template(template).render(
+        version=__version__,
+        style=Markup(_own("report.css")),
+        script=Markup(script),
+        script_hash=digest,
+        **context,
+    )
+    with replacing(path, overwrite=True) as partial, open(partial, "w", encoding="utf-8") as file:
+        file.write(page)
+
+
+def _own(name: str) -> str:
+    """A file beside the templates, which is ours and needs no escaping."""
+    return files("dkmeans.plot").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _model_part(model: KMeans, X: Any, saved: str | None) -> dict[str, Any]:
+    """What the pages on models and on sweeps both say of a model."""
+    scene = _scene(model)
+    profile = None if X is None else profile_of(model, X, nearest=_NEAREST)
+    player = None if scene is None else player_data(model, scene)
+    return {
+        "main_pictures": list(_main_pictures(model, scene)),
+        "clusters": tables.clusters(model, profile),
+        "nearest": None if profile is None else tables.nearest_rows(profile),
+        "cluster_pictures": list(_cluster_pictures(profile or model, model)),
+        "player": player,
+        "player_lines": "" if player is None or scene is None else _player_lines(player, scene),
+        "convergence_pictures": list(_convergence_pictures(model)),
+        "steps": tables.steps(model.history_),
+        "plan": tables.plan(model.history_),
+        "plan_note": tables.PLAN_NOTE,
+        "facts": tables.facts(model),
+        "parameters": tables.parameters(model),
+        "code": _code(saved),
+    }
+
+
+def _scene(model: KMeans) -> Scene | None:
+    """The sample of the history as it is seen, where there is one."""
+    sample = model.history_.sample
+    return None if sample is None or not len(sample) else scene_of(model)
+
+
+def _player_lines(player: dict[str, Any], scene: Scene) -> str:
+    points = len(player["points"])
+    text = f"{points:,} rows of the sample that the fit kept, in the colours of their clusters."
+    if not scene.view.is_whole:
+        text += " All features are projected onto two; stars are the centers."
+    if player["left_out"]:
+        text += f" {player['left_out']:,} of the later frames are left out."
+    return text
+
+
+def _code(saved: str | None) -> str:
+    first = "" if saved else '# model.save("model.npz") writes the model\n'
+    return (
+        f"from dkmeans import KMeans\n\n{first}"
+        f"model = KMeans.load({saved or 'model.npz'!r})\n"
+        "labels = model.predict(X)  # X: an array, a Dask collection, or the path of a Zarr or"
+        " Parquet store\n"
+    )
+
+
+def _shot(draw: Callable[..., Axes], what: Any, alt: str, *, own: bool = False) -> Shot:
+    """A picture of something in both themes, small enough for a phone unless of its own size."""
+    encoded = {}
+    for theme in _THEMES:
+        ax = None if own else new_figure(*_SMALL, theme_of(theme)).add_subplot()
+        figure = cast("Figure", draw(what, theme=theme, ax=ax).figure)
+        file = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph")  # of a name in a script without a font here
+            figure.savefig(file, format="png", dpi=_DPI, facecolor=figure.get_facecolor())
+        encoded[theme] = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    inches = figure.get_size_inches()
+    width, height = (round(length * _DPI) for length in inches)
+    return Shot(encoded["light"], encoded["dark"], width, height, round(float(inches[0]), 2), alt)
+
+
+def _main_pictures(model: KMeans, scene: Scene | None) -> Iterator[Shot]:
+    """The rows of the sample by cluster, over the cells of the centers where these are true."""
+    if scene is None:
+        return
+    draw = plot.voronoi if scene.view.is_whole else plot.clusters
+
+    def drawn(model: KMeans, **options: Any) -> Axes:
+        ax = draw(model, **options)
+        cast("Legend", ax.get_legend()).remove()  # the table of clusters has the colours
+        return ax
+
+    yield _shot(drawn, model, "Rows of a sample by cluster")
+
+
+def _cluster_pictures(described: KMeans | Profile, model: KMeans) -> Iterator[Shot]:
+    yield _shot(plot.profiles, described, "Means of all clusters", own=True)
+    with contextlib.suppress(DataError):  # where there are no silhouettes
+        yield _shot(plot.silhouette, model, "Silhouettes of a sample", own=True)
+
+
+def _convergence_pictures(model: KMeans) -> Iterator[Shot]:
+    if any(i.phase == "lloyd" for i in model.history_):
+        yield _shot(plot.convergence, model, "Inertia by iteration")
+
+
+def _chosen_k(found: Sweep) -> int:
+    """The number of clusters that the first criterion with an opinion chooses."""
+    chosen = (found.best_by(name) for name in found.criteria)
+    return next((k for k in chosen if k is not None), next(iter(found.models)))
+
+
+def _sweep_pictures(found: Sweep) -> Iterator[Shot]:
+    yield _shot(plot.elbow, found, "Inertia by number of clusters")
+    if "silhouette" in found.criteria and found.best_by("silhouette") is not None:
+        yield _shot(plot.silhouette_curve, found, "Silhouette by number of clusters")

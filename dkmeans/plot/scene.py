@@ -1,0 +1,160 @@
+"""What a picture shows: a sample of rows, seen from somewhere, under a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from dkmeans._typing import AnyArray, Floats
+from dkmeans.applying import apply_model
+from dkmeans.engine.moments import MAX_COVARIANCE, Glance, GlanceStep, Moments
+from dkmeans.engine.survey import history_spec
+from dkmeans.errors import DataError
+from dkmeans.plot import view as views
+from dkmeans.plot.view import View
+from dkmeans.record.sample import RowSample
+
+if TYPE_CHECKING:
+    from dkmeans.kmeans import KMeans
+
+ROWS = 10_000  # of X that are drawn
+_GOLDEN = (np.sqrt(5) - 1) / 2
+_MARGIN = 0.06  # of the range of the data, at each side
+_STRIP = 0.75  # of half the height of a strip, in which rows are spread
+
+Features = Sequence[Any] | str | int | None
+Box = tuple[float, float, float, float]  # left, right, bottom, top
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Rows and the place from which they are seen.
+
+    Parameters
+    ----------
+    sample : the rows.
+    view : where they are in the picture.
+    points : (m, 2) their places. In a strip, where there is one direction, the second is a spread
+        that depends on the row's global number alone.
+    own : whether the sample is that of the model's history.
+    """
+
+    sample: RowSample
+    view: View
+    points: Floats
+    own: bool
+
+    def box(self, centers: Sequence[AnyArray]) -> Box:
+        """Limits of a picture of the rows and of all these arrays of centers (k, d)."""
+        places = np.concatenate([self.points, *(self.view.project(c) for c in centers)])
+        low, high = places.min(axis=0), places.max(axis=0)
+        if self.view.is_line:
+            low[1], high[1] = -1, 1
+        room = np.where(high > low, (high - low) * _MARGIN, np.maximum(1, np.abs(high)) * 0.5)
+        if self.view.is_line:
+            room[1] = 0
+        left, bottom = low - room
+        right, top = high + room
+        return float(left), float(right), float(bottom), float(top)
+
+
+def scene_of(
+    model: KMeans, X: Any = None, features: Features = None, *, principal: bool = False
+) -> Scene:
+    """The sample of the history, or of X in one pass, from the view that the features ask for.
+
+    Principal components are shown where there are more than two features, or if asked for.
+
+    Raises
+    ------
+    DataError
+        If there are no rows to draw, or X is not what the model was fitted to.
+    ValueError
+        If ``features`` are not one or two of those of the data.
+    """
+    check_is_fitted(model)
+    names = feature_names(model)
+    chosen = [] if principal else _chosen(features, names)
+    moments = None
+    if X is None:
+        sample = sample_of(model)
+    else:
+        sample, moments = _look(model, X, with_moments=not chosen)
+    if chosen:
+        mean = np.average(sample.rows.astype(np.float64), axis=0, weights=sample.weights)
+        view = views.of_features(chosen, names, mean)
+    elif moments is not None:
+        view = views.principal_of_moments(moments)
+    else:
+        view = views.principal_of_sample(sample)
+    points = view.project(sample.rows)
+    if view.is_line:
+        points[:, 1] = _STRIP * (2 * (sample.index * _GOLDEN % 1) - 1)
+    return Scene(sample, view, points, own=X is None)
+
+
+def sample_of(model: KMeans) -> RowSample:
+    """The rows that the history keeps, or a DataError that says what to do where it has none."""
+    sample: RowSample | None = model.history_.sample
+    if sample is None or not len(sample):
+        raise DataError(
+            "the model's history has no sample of rows to draw: pass the data as X=, or fit with"
+            " history_rows above 0"
+        )
+    return sample
+
+
+def rows_of(model: KMeans, X: Any = None) -> RowSample:
+    """The sample of the history, or of X in one pass."""
+    check_is_fitted(model)
+    return sample_of(model) if X is None else _look(model, X, with_moments=False)[0]
+
+
+def feature_names(model: KMeans) -> list[str]:
+    """Names of the features, made up where the data have none."""
+    known = getattr(model, "feature_names_in_", None)
+    if known is None:
+        return [f"feature {i}" for i in range(model.n_features_in_)]
+    return [str(name) for name in known]
+
+
+def _chosen(features: Features, names: Sequence[str]) -> list[int]:
+    """Numbers of the features to show; none of them asks for principal components."""
+    if features is None:
+        return list(range(len(names))) if len(names) <= 2 else []
+    wanted = [features] if isinstance(features, str | int) else list(features)
+    numbers = [_number(feature, names) for feature in wanted]
+    if not 1 <= len(set(numbers)) == len(numbers) <= 2:
+        raise ValueError(f"features must be one or two different features, got {features!r}")
+    return numbers
+
+
+def _number(feature: Any, names: Sequence[str]) -> int:
+    if feature in names:
+        return list(names).index(feature)
+    if isinstance(feature, Integral) and 0 <= int(feature) < len(names):
+        return int(feature)
+    have = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    raise ValueError(
+        f"no feature {feature!r}: give names or numbers from 0 to {len(names) - 1}; names are"
+        f" {have}"
+    )
+
+
+def _look(model: KMeans, X: Any, *, with_moments: bool) -> tuple[RowSample, Moments | None]:
+    """A sample of X and, where they are wanted and not too large, its moments; one pass."""
+    applied, parameters = apply_model(model, X), model._model()
+    n_rows, d = applied.blocks.n_rows, applied.blocks.n_features
+    spec = history_spec(0, ROWS, n_rows, d)
+    wanted = with_moments and d <= MAX_COVARIANCE
+    step = GlanceStep(spec, wanted, parameters.nan_policy, parameters.names)
+    glance: Glance = applied.run(step, "glance")
+    rows = glance.sample.rows(spec)
+    if not len(rows):
+        raise DataError("X has no rows to draw")
+    return RowSample(rows.values, rows.index, rows.weights), glance.moments

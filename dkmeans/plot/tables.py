@@ -1,0 +1,244 @@
+"""Tables and lists of a report: what was clustered and how, what came out, what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dkmeans._typing import Floats
+from dkmeans.plot.diagnosis import cluster_sizes, isolated
+from dkmeans.plot.player import colors_of
+from dkmeans.plot.scene import feature_names
+from dkmeans.scoring import TITLES
+
+if TYPE_CHECKING:
+    from dkmeans.kmeans import KMeans
+    from dkmeans.profiling import Profile
+    from dkmeans.record.history import History
+    from dkmeans.sweeping import Sweep
+
+_WIDE = 16  # features whose values a table shows; more are in the picture alone
+_LONG = 100  # lines of a table
+Lines = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A field of a table: its text, and how it stands out."""
+
+    text: str
+    color: tuple[str, str] | None = None
+    shade: float | None = None
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A head and lines of fields."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+
+
+def lead(model: KMeans) -> str:
+    """One line on what was clustered."""
+    known = model.history_.facts
+    if known is None:
+        return f"{model.n_features_in_:,} features"
+    return f"{known.n_rows:,} rows of {known.n_features:,} features, from {known.source}"
+
+
+def result(model: KMeans) -> Lines:
+    """What came out."""
+    sizes = cluster_sizes(model)
+    ended = {
+        "converged": "converged: no center moves any more",
+        "tol": "the centers moved by no more than tol",
+        "max_iter": "max_iter was reached: not converged",
+    }[model.stop_reason_]
+    lines = [("Inertia", f"{model.inertia_:.9g}"), ("Iterations", f"{model.n_iter_:,}; {ended}")]
+    if sizes:
+        lines.append(("Cluster sizes", f"{min(sizes):,} to {max(sizes):,} rows"))
+    return lines
+
+
+def facts(model: KMeans) -> Lines:
+    """What was clustered."""
+    known = model.history_.facts
+    if known is None:
+        return [("Features", f"{model.n_features_in_:,}")]
+    names = feature_names(model)
+    shown = ", ".join(map(isolated, names[:_WIDE])) + (
+        f" and {len(names) - _WIDE:,} more" * (len(names) > _WIDE)
+    )
+    weights = "a sample_weight for each row" if known.weighted else "none"
+    return [
+        ("Data", known.source),
+        ("Rows", f"{known.n_rows:,}"),
+        ("Features", f"{known.n_features:,}: {shown}"),
+        ("Type", known.dtype),
+        ("Weights", weights),
+    ]
+
+
+def parameters(model: KMeans) -> Lines:
+    """With what parameters, and by which versions."""
+    known = model.history_.facts
+    if known is None:
+        return [(name, repr(value)) for name, value in model.get_params(deep=False).items()]
+    values = [(name, repr(value)) for name, value in known.parameters.items()]
+    return values + [(f"version of {name}", text) for name, text in known.versions.items()]
+
+
+PLAN_NOTE = (
+    "Planned memory is what the fit may take above what the process has already; the peak is that"
+    " of the whole process until the fit ended, all that it held before included, and not that of"
+    " worker processes. Fits of a sweep share their passes: each is counted once, with the first"
+    " fit that took part in it."
+)
+
+
+_ELSEWHERE = {  # lines of a plan that others of the table stand for
+    *("rows", "features", "clusters", "bytes a pass", "passes", "projected peak", "memory limit")
+}
+
+
+def plan(history: History) -> Table:
+    """What was planned beside what happened."""
+    known, head = history.facts, ("", "planned", "happened")
+    planned: dict[str, Any] = {} if known is None else known.plan
+    most, pass_bytes = planned.get("max_passes"), planned.get("pass_bytes")
+    read = None if most is None or pass_bytes is None else most * pass_bytes
+    once = planned.get("residency") == "memory"
+    rows = sum(i.rows_assigned for i in history)
+    rate = f", {rows / history.seconds:,.0f} rows assigned a second" if history.seconds else ""
+    peak = None if known is None else known.peak_bytes
+    lines = [
+        ("passes", "-" if most is None else f"at most {most:,}", f"{history.passes:,}"),
+        ("bytes of a pass", _size(pass_bytes), ""),
+        (
+            "bytes read",
+            _size(pass_bytes) if once else ("-" if read is None else f"at most {_size(read)}"),
+            _size(history.bytes_read),
+        ),
+        ("memory", _size(planned.get("projected_bytes")), f"peak {_size(peak)}"),
+        ("memory limit", _size(planned.get("limit_bytes")), ""),
+        ("time", "-", f"{history.seconds:,.2f} s{rate}"),
+    ]
+    others = () if known is None else known.plan_lines
+    lines += [(name, value, "") for name, value in others if name not in _ELSEWHERE]
+    return Table(head, [[Cell(text) for text in line] for line in lines])
+
+
+def _size(value: int | None) -> str:
+    from dask.utils import format_bytes
+
+    return "-" if value is None else format_bytes(value)
+
+
+def steps(history: History) -> Table:
+    """The table of the history, without the middle of a long one."""
+    head = ("step", "inertia", "shift", "smallest", "largest", "passes", "MB read", "seconds")
+    runs, shown = len({i.run for i in history}) > 1, list(history)
+    caption = ""
+    if len(shown) > _LONG:
+        caption = f"The first and the last {_LONG // 2} of {len(shown):,} steps."
+        shown = [*shown[: _LONG // 2], *shown[-_LONG // 2 :]]
+    rows = []
+    for i in shown:
+        name = f"{i.phase} {i.step}" + (f", run {i.run}" if runs and i.phase != "survey" else "")
+        sizes = i.sizes
+        texts = [
+            name,
+            _number(i.inertia),
+            _number(i.shift),
+            f"{min(sizes):,}" if sizes else "-",
+            f"{max(sizes):,}" if sizes else "-",
+            f"{i.passes:,}",
+            f"{i.bytes_read / 1e6:,.1f}",
+            f"{i.seconds:.3f}",
+        ]
+        rows.append([Cell(text) for text in texts])
+    return Table(head, rows, caption)
+
+
+def _number(value: float, digits: int = 6) -> str:
+    return "-" if np.isnan(value) else f"{value:.{digits}g}"
+
+
+def clusters(model: KMeans, profile: Profile | None) -> Table:
+    """Sizes and, unless there are too many to read, centers or means in the units of the data."""
+    sizes = cluster_sizes(model) if profile is None else tuple(int(n) for n in profile.sizes)
+    values = np.asarray(model.cluster_centers_ if profile is None else profile.means, np.float64)
+    names, colors = feature_names(model), colors_of(len(values))
+    names = names if len(names) <= _WIDE else []
+    head, rows = ["cluster"], [[Cell(str(i), color=color)] for i, color in enumerate(colors)]
+    if sizes:
+        head += ["rows", "share"]
+        for row, size in zip(rows, sizes, strict=True):
+            row += [Cell(f"{size:,}"), Cell(f"{size / max(1, sum(sizes)):.1%}")]
+    if profile is not None:
+        head.append("mean distance to the center")
+        for row, distance in zip(rows, profile.distances, strict=True):
+            row.append(Cell(_number(distance, 4)))
+    for j, name in enumerate(names):
+        head.append(name)
+        texts = [_number(value, 4) for value in values[:, j]]
+        if profile is not None:
+            spreads = profile.stds[:, j]
+            texts = [f"{t} \u00b1 {_number(s, 3)}" for t, s in zip(texts, spreads, strict=True)]
+        for row, text, shade in zip(rows, texts, _shades(values[:, j]), strict=True):
+            row.append(Cell(text, shade=shade))
+    what = "Centers" if profile is None else "Means \u00b1 standard deviations"
+    what = f"{what} of features, in the units of the data" if names else "Sizes"
+    more = f"; the first {_LONG} of {len(rows):,} clusters" if len(rows) > _LONG else ""
+    return Table(head, rows[:_LONG], f"{what}{more}.")
+
+
+def _shades(values: Floats) -> Iterator[float]:
+    """Each value within the range of all, from 0 to 1; 0 where it is not known."""
+    known = values[np.isfinite(values)]
+    low, spread = (known.min(), np.ptp(known)) if len(known) else (0.0, 0.0)
+    for value in values:
+        yield float((value - low) / spread) if spread > 0 and np.isfinite(value) else 0.0
+
+
+def nearest_rows(profile: Profile) -> Table | None:
+    """The rows nearest to each center, unless their features are too many to read."""
+    names = profile.feature_names
+    if len(names) > _WIDE or not profile.nearest_rows.size:
+        return None
+    rows, colors = [], colors_of(len(profile.sizes))
+    for i, j in np.argwhere(profile.nearest_rows >= 0)[:_LONG]:
+        values = [Cell(_number(value, 6)) for value in profile.nearest_values[i, j]]
+        row = Cell(f"{profile.nearest_rows[i, j]:,}")
+        rows.append([Cell(str(i), color=colors[i]), row, *values])
+    return Table(["cluster", "row", *names], rows, "The rows nearest to each center.")
+
+
+def choices(found: Sweep) -> Lines:
+    """What each criterion chooses."""
+    chosen = [(name, found.best_by(name)) for name in found.criteria]
+    return [
+        (f"Best by {TITLES.get(name, name)}", "none" if k is None else f"{k:,} clusters")
+        for name, k in chosen
+    ]
+
+
+def sweep_table(found: Sweep) -> Table:
+    """The sweep's table, with what each criterion chooses set apart."""
+    table = found.table
+    head = ["clusters", *(TITLES.get(name, name) for name in table.columns)]
+    best = {("inertia" if c == "knee" else c, found.best_by(c)) for c in found.criteria}
+    rows = []
+    for k, line in zip(found.models, table.to_dict("records"), strict=True):
+        cells = [
+            Cell(_number(v) if isinstance(v, float) else str(v), best=(name, k) in best)
+            for name, v in line.items()
+        ]
+        rows.append([Cell(str(k)), *cells])
+    return Table(head, rows)

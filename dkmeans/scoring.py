@@ -1,0 +1,103 @@
+"""Scores of several models from the same passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dkmeans.data.blocks import Blocks
+from dkmeans.engine.cluster_stats import Labelling, MeansStep, Spread, SpreadStep
+from dkmeans.engine.passes import Passes
+from dkmeans.engine.programs import Ask, Program, run_together
+from dkmeans.engine.survey import history_rows
+from dkmeans.errors import DataError
+from dkmeans.metrics import calinski_harabasz_of, davies_bouldin_of
+from dkmeans.record.sample import RowSample
+from dkmeans.silhouettes import silhouette_of_sample
+
+if TYPE_CHECKING:
+    from dkmeans.kmeans import KMeans
+
+METRICS = ("silhouette", "calinski_harabasz", "davies_bouldin")
+ERROR = "silhouette_error"
+TITLES = {  # of columns and criteria, for people
+    "n_iter": "iterations",
+    "stop_reason": "stop",
+    ERROR: "\u00b1 error",
+    "calinski_harabasz": "Calinski-Harabasz",
+    "davies_bouldin": "Davies-Bouldin",
+}
+_NEITHER = math.nan, math.nan
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How good the clusters of several models are.
+
+    Parameters
+    ----------
+    columns : for each metric by name a value for each model, NaN where it is not defined.
+    passes, bytes_read : what they cost.
+    """
+
+    columns: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    passes: int = 0
+    bytes_read: int = 0
+
+
+def score_models(
+    models: Sequence[KMeans], passes: Passes, blocks: Blocks, metrics: Sequence[str]
+) -> Scores:
+    """The metrics of models that were fitted together, in two passes at most for all of them.
+
+    Silhouettes are those of the sample of rows that the histories share, and take no pass.
+    """
+    before, columns = passes.total, {}
+    if "silhouette" in metrics:
+        found = _silhouettes(models, blocks.n_rows or 0)
+        columns = dict(zip(("silhouette", ERROR), zip(*found, strict=True), strict=True))
+    names = METRICS[1:]
+    if any(name in metrics for name in names):
+        scores = run_together(passes, blocks, [_dispersions(model) for model in models])
+        both = dict(zip(names, zip(*scores, strict=True), strict=True))
+        columns |= {name: both[name] for name in names if name in metrics}
+    after = passes.total
+    return Scores(columns, after.passes - before.passes, after.bytes_read - before.bytes_read)
+
+
+def _dispersions(model: KMeans) -> Program[tuple[float, float]]:
+    """Calinski-Harabasz and Davies-Bouldin: a pass for the means, and one about them."""
+    if model.n_clusters < 2:
+        return _NEITHER
+    labelling = Labelling(model._model())
+    moments = yield Ask("means", MeansStep(labelling))
+    filled = moments.filled()
+    if not 2 <= len(filled.values) < filled.counts.sum():
+        return _NEITHER
+    spread = yield Ask("spread", SpreadStep(labelling, moments.values, moments.means))
+    some = moments.counts > 0
+    about = Spread(spread.distances[some], spread.squares[some])
+    return calinski_harabasz_of(filled, about), davies_bouldin_of(filled, about)
+
+
+def _silhouettes(models: Sequence[KMeans], n_rows: int) -> list[tuple[float, float]]:
+    """Mean silhouette of the sample for each model, and its standard error."""
+    sample: RowSample | None = models[0].history_.sample
+    if sample is None:
+        raise DataError("the silhouette is that of a sample: fit with history_rows above 0")
+    rows = sample.rows.astype(np.float64)
+    if n_rows <= history_rows(models[0].history_rows, None, rows.shape[1]):
+        n_rows = len(rows)  # all that took part
+    found = []
+    for model in models:
+        labels = sample.labels(model.cluster_centers_)
+        if 2 <= len(np.unique(labels)) < len(rows):
+            score = silhouette_of_sample(rows, labels, n_rows)
+            found.append((float(score), score.standard_error))
+        else:
+            found.append(_NEITHER)
+    return found
