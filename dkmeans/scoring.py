@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -41,12 +42,13 @@ class Scores:
     Parameters
     ----------
     columns : for each metric by name a value for each model, NaN where it is not defined.
-    passes, bytes_read : what they cost.
+    passes, bytes_read, seconds : what they cost.
     """
 
     columns: dict[str, tuple[float, ...]] = field(default_factory=dict)
     passes: int = 0
     bytes_read: int = 0
+    seconds: float = 0.0
 
 
 def score_models(
@@ -56,7 +58,7 @@ def score_models(
 
     Silhouettes are those of the sample of rows that the histories share, and take no pass.
     """
-    before, columns = passes.total, {}
+    began, before, columns = time.perf_counter(), passes.total, {}
     if "silhouette" in metrics:
         found = _silhouettes(models, blocks.n_rows or 0)
         columns = dict(zip(("silhouette", ERROR), zip(*found, strict=True), strict=True))
@@ -65,8 +67,12 @@ def score_models(
         scores = run_together(passes, blocks, [_dispersions(model) for model in models])
         both = dict(zip(names, zip(*scores, strict=True), strict=True))
         columns |= {name: both[name] for name in names if name in metrics}
-    after = passes.total
-    return Scores(columns, after.passes - before.passes, after.bytes_read - before.bytes_read)
+    return Scores(
+        columns,
+        passes.total.passes - before.passes,
+        passes.total.bytes_read - before.bytes_read,
+        time.perf_counter() - began,
+    )
 
 
 def _dispersions(model: KMeans) -> Program[tuple[float, float]]:

@@ -538,3 +538,20 @@ def test_what_is_no_model_is_named(X):
     for size in (2, True, 10.0):
         with pytest.raises(ValueError, match="sample_size must be an integer of at least 3"):
             metrics.silhouette_score(X, X[:, 0] > 0, sample_size=size)
+
+
+@pytest.mark.parametrize("lazy_side", [0, 1])
+def test_labels_in_parquet_beside_an_array_are_read_in_blocks(lazy_side, tmp_path, monkeypatch):
+    monkeypatch.setattr(sinks, "LABEL_ROWS", 100)
+    random = np.random.default_rng(0)
+    sides = [random.integers(4, size=1000), random.integers(3, size=1000)]
+    expected = sklearn.metrics.adjusted_rand_score(*sides)
+    columns = {"label": sides[lazy_side].astype(np.int32)}
+    pd.DataFrame(columns).to_parquet(tmp_path / "l.parquet", row_group_size=70)
+    sides[lazy_side] = tmp_path / "l.parquet"
+    assert metrics.adjusted_rand_score(*sides) == pytest.approx(expected, abs=1e-12)
+    labels = sides[lazy_side]
+    X = random.normal(size=(1000, 2))
+    score = metrics.davies_bouldin_score(da.from_array(X, chunks=(333, 2)), labels)
+    known = sklearn.metrics.davies_bouldin_score(X, columns["label"])
+    assert score == pytest.approx(known, rel=1e-9)

@@ -160,6 +160,14 @@ def test_starts_are_compared():
     render(plain)
 
 
+def test_starts_that_end_alike_but_for_rounding_share_a_bar():
+    found = {"one": [[3.0, 1.0]], "other": [[1.0 + 2**-52], [1.0]]}
+    histogram = plot.init_comparison(found).axes[0]
+    heights = [[bar.get_height() for bar in group] for group in histogram.containers]
+    assert [max(group) for group in heights] == [1, 2]
+    assert [np.argmax(group) for group in heights] == [len(heights[0]) // 2] * 2
+
+
 def test_profiles_show_means_in_their_units():
     model = fitted(3, 5)
     described = profile(model, data(3, 5))

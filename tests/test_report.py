@@ -281,6 +281,7 @@ def test_the_report_of_a_sweep_marks_the_best(found, sweep_page):
     assert [v for t, n, v in parsed.attributes if (t, n) == ("td", "class")] == ["best"] * 4
     assert f"The model of {found.best_k} clusters" in words(" ".join(parsed.texts.values()))
     assert f"{found.models[2].inertia_:.6g}" in text
+    assert re.search(rf"passes at most \d+ {found.passes} ", words(parsed.texts["plan"]))
 
 
 def test_the_report_of_a_sweep_of_one_cluster_chooses_it(X, tmp_path):

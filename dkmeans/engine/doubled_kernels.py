@@ -21,7 +21,7 @@ def _two_sum(a, b):
 
 
 @njit(nogil=True)
-def _two_product(a, b):
+def two_product(a, b):
     """``a * b``, exactly, as a sum of two."""
     high = a * b
     shifted = _SPLIT * a
@@ -44,7 +44,7 @@ def _add(a, a1, b, b1):
 @njit(nogil=True)
 def _multiply(a, a1, b, b1):
     """Product of two such numbers."""
-    high, low = _two_product(a, b)
+    high, low = two_product(a, b)
     return _two_sum(high, low + (a * b1 + a1 * b))
 
 
@@ -98,7 +98,7 @@ def add_moments(X, labels, totals):
             value, value1 = np.float64(X[i, f]), 0.0
             for power in range(totals.shape[0]):
                 if power > 0:
-                    value, value1 = _two_product(value, value)
+                    value, value1 = two_product(value, value)
                 at = totals[power, j, f]
                 at[0], at[1] = _add(at[0], at[1], value, value1)
 

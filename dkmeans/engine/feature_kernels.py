@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import njit
 
-from dkmeans.engine.doubled_kernels import _two_product
+from dkmeans.engine.doubled_kernels import two_product
 from dkmeans.engine.sum_kernels import add_exact, add_exact_tile, largest
 
 TILE = 1024  # rows whose squares are formed at once
@@ -25,7 +25,7 @@ def _add_plain(column, m, high, low, sums):
     """Add m values, none of them NaN, each with the weight 1, to ``sums`` (3, LIMBS)."""
     split = False
     for i in range(m):
-        high[i], low[i] = _two_product(column[i], column[i])
+        high[i], low[i] = two_product(column[i], column[i])
         split |= low[i] != 0
     top = largest(high, m)
     add_exact_tile(sums[1], column, m, 2 * math.sqrt(top))
@@ -37,10 +37,10 @@ def _add_plain(column, m, high, low, sums):
 @njit(nogil=True)
 def _add_weighted(x, w, sums):
     """Add one value with its weight to ``sums`` (3, LIMBS)."""
-    once, once1 = _two_product(w, x)
-    square, square1 = _two_product(x, x)
-    high, high1 = _two_product(w, square)
-    low, low1 = _two_product(w, square1)
+    once, once1 = two_product(w, x)
+    square, square1 = two_product(x, x)
+    high, high1 = two_product(w, square)
+    low, low1 = two_product(w, square1)
     add_exact(sums[0], w)
     add_exact(sums[1], once)
     add_exact(sums[1], once1)

@@ -120,13 +120,14 @@ def iterations(
     lines = math.ceil(count / columns)
     figure = new_figure(3.3 * columns + 0.3, 3.0 * lines + 0.6, colors)
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    for ax, frame in zip(grid.flat, film.frames, strict=False):
+    for place, (ax, frame) in enumerate(zip(grid.flat, film.frames, strict=False)):
         film.draw(ax, frame if arrows else _still(frame), voronoi=voronoi, zoom=0.6)
         title(ax, _panel_title(frame), colors)
         ax.title.set_fontsize(9.5)
         ax.set(xlabel="", ylabel="")
         numbers(ax.xaxis, most=4)
         ax.label_outer()
+        ax.tick_params(labelbottom=place + columns >= count)  # nothing is below
     for ax in grid.flat[count:]:
         ax.remove()
     names = (*film.scene.view.labels, "")

@@ -110,6 +110,9 @@ def sweep_report(
         "player": part.pop("player"),
         "part": part,
     }
+    spent = tables.Spent.by(found.models.values(), found.scores)
+    part["plan"] = tables.plan(model.history_.facts, spent)
+    part["plan_note"] += " Figures are those of the whole sweep, whose fits share their passes."
     part["cluster_pictures"] = part.pop("main_pictures") + part["cluster_pictures"]
     _write(path, "sweep.html.j2", context)
 
@@ -159,7 +162,7 @@ def _model_part(model: KMeans, X: Any, saved: str | None) -> dict[str, Any]:
         "player_lines": "" if player is None or scene is None else _player_lines(player, scene),
         "convergence_pictures": list(_convergence_pictures(model)),
         "steps": tables.steps(model.history_),
-        "plan": tables.plan(model.history_),
+        "plan": tables.plan(model.history_.facts, tables.Spent.by([model])),
         "plan_note": tables.PLAN_NOTE,
         "facts": tables.facts(model),
         "parameters": tables.parameters(model),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,12 @@ from dkmeans._typing import Floats
 from dkmeans.plot.diagnosis import cluster_sizes, isolated
 from dkmeans.plot.player import colors_of
 from dkmeans.plot.scene import feature_names
-from dkmeans.scoring import TITLES
+from dkmeans.scoring import TITLES, Scores
 
 if TYPE_CHECKING:
     from dkmeans.kmeans import KMeans
     from dkmeans.profiling import Profile
+    from dkmeans.record.facts import Facts
     from dkmeans.record.history import History
     from dkmeans.sweeping import Sweep
 
@@ -97,9 +98,30 @@ def parameters(model: KMeans) -> Lines:
 PLAN_NOTE = (
     "Planned memory is what the fit may take above what the process has already; the peak is that"
     " of the whole process until the fit ended, all that it held before included, and not that of"
-    " worker processes. Fits of a sweep share their passes: each is counted once, with the first"
-    " fit that took part in it."
+    " worker processes."
 )
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What one fit cost, or several that shared their passes."""
+
+    passes: int
+    bytes_read: int
+    seconds: float
+    rows_assigned: int
+
+    @classmethod
+    def by(cls, models: Collection[KMeans], scores: Scores | None = None) -> Spent:
+        """The cost of fits, and of the scores that followed."""
+        scores = scores or Scores()
+        histories = [model.history_ for model in models]
+        return cls(
+            scores.passes + sum(history.passes for history in histories),
+            scores.bytes_read + sum(history.bytes_read for history in histories),
+            scores.seconds + sum(history.seconds for history in histories),
+            sum(i.rows_assigned for history in histories for i in history),
+        )
 
 
 _ELSEWHERE = {  # lines of a plan that others of the table stand for
@@ -107,27 +129,27 @@ _ELSEWHERE = {  # lines of a plan that others of the table stand for
 }
 
 
-def plan(history: History) -> Table:
+def plan(known: Facts | None, spent: Spent) -> Table:
     """What was planned beside what happened."""
-    known, head = history.facts, ("", "planned", "happened")
+    head = "", "planned", "happened"
     planned: dict[str, Any] = {} if known is None else known.plan
     most, pass_bytes = planned.get("max_passes"), planned.get("pass_bytes")
     read = None if most is None or pass_bytes is None else most * pass_bytes
     once = planned.get("residency") == "memory"
-    rows = sum(i.rows_assigned for i in history)
-    rate = f", {rows / history.seconds:,.0f} rows assigned a second" if history.seconds else ""
+    speed = spent.rows_assigned / spent.seconds if spent.seconds else 0
+    rate = f", {speed:,.0f} rows assigned a second" if speed else ""
     peak = None if known is None else known.peak_bytes
     lines = [
-        ("passes", "-" if most is None else f"at most {most:,}", f"{history.passes:,}"),
+        ("passes", "-" if most is None else f"at most {most:,}", f"{spent.passes:,}"),
         ("bytes of a pass", _size(pass_bytes), ""),
         (
             "bytes read",
             _size(pass_bytes) if once else ("-" if read is None else f"at most {_size(read)}"),
-            _size(history.bytes_read),
+            _size(spent.bytes_read),
         ),
         ("memory", _size(planned.get("projected_bytes")), f"peak {_size(peak)}"),
         ("memory limit", _size(planned.get("limit_bytes")), ""),
-        ("time", "-", f"{history.seconds:,.2f} s{rate}"),
+        ("time", "-", f"{spent.seconds:,.2f} s{rate}"),
     ]
     others = () if known is None else known.plan_lines
     lines += [(name, value, "") for name, value in others if name not in _ELSEWHERE]
