@@ -317,6 +317,16 @@ def test_clusters_that_share_a_center_are_named():
     assert any(w.startswith("Nearly the same centers: 0 and 1.") for w in warnings)
 
 
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 1e9), (0.01, 1e8)])
+def test_centers_are_told_apart_far_from_the_origin(X, scale, offset):
+    model = fitted(X * scale + offset, 4)
+    assert diagnose(model) == ()
+    near = model.cluster_centers_[0] + 0.02 * scale
+    model.cluster_centers_ = np.vstack([model.cluster_centers_, near])
+    (warning,) = diagnose(model)
+    assert warning.startswith("Nearly the same centers: 0 and 4.")
+
+
 def test_a_fit_that_did_not_converge_is_named(X):
     (warning,) = diagnose(fitted(X, 4, max_iter=1))
     assert warning.startswith("Not converged: the fit ended after the 1 iterations")
