@@ -8,7 +8,7 @@ from sklearn.metrics import silhouette_samples
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dkmeans import DataError, History, KMeans, compare_inits, plot, profile, sweep
+from dkmeans import DataError, History, Iteration, KMeans, compare_inits, plot, profile, sweep
 from dkmeans.plot.canvas import number
 
 ELBOW = {1: 1500.0, 2: 688.538, 3: 212.391, 4: 186.477, 5: 160.973, 6: 136.007}
@@ -56,6 +56,18 @@ def test_a_fit_that_max_iter_ends_has_its_last_inertia():
 def test_a_long_convergence_has_no_marks():
     assert plot.convergence(long_fit(2, 1, 300)).lines[0].get_marker() == ""
     assert plot.convergence(fitted(2, 2)).lines[0].get_marker() == "o"
+
+
+@pytest.mark.parametrize("share", [1.0, 1e-3, 1e-7, 1e-9, 1e-13, 0.0])
+@pytest.mark.parametrize("inertia", [4.7e-9, 0.031, 1234.5, 98_765_432.1, 3.7e12])
+def test_ticks_are_told_apart(inertia, share):
+    steps = [Iteration("lloyd", step=i, inertia=inertia * (1 + share / i)) for i in range(1, 9)]
+    ax = plot.convergence(History(steps))
+    assert misplaced(ax.figure) == []
+    texts = [t.get_text() for t in ax.get_yticklabels()]
+    assert len(set(texts)) == len(texts) >= 3
+    values = [float(text.replace(",", "")) for text in texts]
+    np.testing.assert_allclose(values, ax.get_yticks(), rtol=1e-12)
 
 
 def test_nothing_to_draw_is_said():
