@@ -317,6 +317,30 @@ def test_one_iteration_and_three_hundred(k, monkeypatch):
     assert plot.convergence(short).lines[0].get_xdata().tolist() == [1]
 
 
+def test_a_fit_of_hundreds_of_iterations():
+    X = np.linspace(0, 1, 4000)[:, None]
+    model = KMeans(20, init=X[:20], tol=0, max_iter=2000).fit(X)
+    assert model.n_iter_ > 200
+    known = {(f.phase, f.step): f for f in model.history_.frames()}
+    axes = plot.iterations(model).axes
+    assert len(axes) == 12
+    np.testing.assert_allclose(stars(axes[0]).get_offsets()[:, 0], X[:20, 0])
+    for ax in axes[1:-1]:
+        step = int(ax.get_title(loc="left").split()[1].rstrip(":"))
+        moved = known["update", step].centers
+        np.testing.assert_allclose(stars(ax).get_offsets()[:, 0], moved[:, 0])
+    places = stars(axes[-1]).get_offsets()[:, 0]
+    np.testing.assert_allclose(places, model.cluster_centers_[:, 0])
+    (line,) = plot.convergence(model).lines
+    np.testing.assert_array_equal(line.get_xdata(), np.arange(1, model.n_iter_ + 1))
+    assert (np.diff(line.get_ydata()) <= 0).all()
+    assert line.get_ydata()[-1] == model.inertia_
+    film = plot.animate(model)
+    assert film.frames == 60
+    film.show(59)
+    np.testing.assert_allclose(stars(film.figure.axes[0]).get_offsets()[:, 0], places)
+
+
 def test_a_gif_has_every_frame(tmp_path):
     model = fitted(2, 2)
     film = plot.animate(model, tmp_path / "fit.gif", fps=4)

@@ -125,7 +125,7 @@ def _chosen(features: Features, names: Sequence[str]) -> list[int]:
     """Numbers of the features to show; none of them asks for principal components."""
     if features is None:
         return list(range(len(names))) if len(names) <= 2 else []
-    wanted = [features] if np.isscalar(features) else list(features)
+    wanted = [features] if isinstance(features, str | int | Integral) else list(features)
     numbers = [_number(feature, names) for feature in wanted]
     if not 1 <= len(set(numbers)) == len(numbers) <= 2:
         raise ValueError(f"features must be one or two different features, got {features!r}")
@@ -135,9 +135,9 @@ def _chosen(features: Features, names: Sequence[str]) -> list[int]:
 def _number(feature: Any, names: Sequence[str]) -> int:
     if feature in names:
         return list(names).index(feature)
-    number = feature if isinstance(feature, Integral) and not isinstance(feature, bool) else -1
-    if 0 <= int(number) < len(names):
-        return int(number)
+    counts = not isinstance(feature, bool) and isinstance(feature, Integral)
+    if counts and 0 <= int(feature) < len(names):
+        return int(feature)
     have = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     raise ValueError(
         f"no feature {feature!r}: give names or numbers from 0 to {len(names) - 1}; names are"
