@@ -105,6 +105,7 @@ def apply_labels(labels: Any, X: Any, name: str = "labels") -> Applied:
         return apply_model(as_kmeans(labels), X)
     reader = KMeans()
     if hasattr(X, "to_dask_array") and hasattr(labels, "to_dask_array"):
+        open_labels(labels, name)
         return _applied(reader, check_input(reader, X, labels, reset=True), None)
     given, labels = check_input(reader, X, reset=True), open_labels(labels, name)
     _check_rows(labels, given, name)

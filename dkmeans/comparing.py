@@ -127,6 +127,12 @@ def compare(model: Any, other: Any, X: Any) -> Comparison:
             f"the models have {model.n_features_in_} and {other.n_features_in_} features; they must"
             " be of the same data"
         )
+    names, others = (getattr(one, "feature_names_in_", None) for one in (model, other))
+    if names is not None and others is not None and list(names) != list(others):
+        raise DataError(
+            f"the models were fitted to the features {list(names)} and {list(others)}; they must be"
+            " the same in the same order"
+        )
     applied = apply_model(model, X)
     ours, theirs = model._model(), other._model()
     theirs = replace(theirs, nan_policy=ours.nan_policy)

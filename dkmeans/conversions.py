@@ -49,6 +49,8 @@ def load(kind: type[M], path: str | os.PathLike[str]) -> M:
         params, centers = dict(saved.values["params"]), saved.arrays["cluster_centers"]
         if params["init"] is None:
             params["init"] = saved.arrays.get("init", "auto")
+        if saved.values["stop_reason"] not in _ENDS:
+            raise ValueError(f"stop_reason {saved.values['stop_reason']!r}")
         sample = saved.history.sample
         if sample is not None and sample.rows.shape[1] != centers.shape[1]:
             raise ValueError("the sample of rows has another number of features than the centers")
@@ -57,7 +59,7 @@ def load(kind: type[M], path: str | os.PathLike[str]) -> M:
             centers,
             float(saved.values["inertia"]),
             int(saved.values["n_iter"]),
-            str(saved.values["stop_reason"]),
+            saved.values["stop_reason"],
             saved.history,
         )
         model.n_features_in_ = centers.shape[1]

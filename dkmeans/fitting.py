@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,11 +34,22 @@ logger = logging.getLogger("dkmeans")
 _RESTARTS = 10  # n_init="auto" where the initial centers are drawn blindly, as in scikit-learn
 
 
-def fit_models(models: Sequence[KMeans], X: Any, sample_weight: Any) -> tuple[Passes, Blocks]:
-    """Fit models that differ in ``n_clusters`` alone, on the same passes over X.
+@dataclass(frozen=True)
+class Ran:
+    """What fits ran on: the blocks are in memory where their rows were kept there.
 
-    What these ran on is returned, with the rows in memory where they were kept there.
+    Parameters
+    ----------
+    n_positive : rows that are finite and have a positive weight.
     """
+
+    passes: Passes
+    blocks: Blocks
+    n_positive: int
+
+
+def fit_models(models: Sequence[KMeans], X: Any, sample_weight: Any) -> Ran:
+    """Fit models that differ in ``n_clusters`` alone, on the same passes over X."""
     for model in models:
         model._validate_params()
         _warn_of_n_init(model)
@@ -67,7 +78,7 @@ def fit_models(models: Sequence[KMeans], X: Any, sample_weight: Any) -> tuple[Pa
         else:
             model.labels_ = fit.labels
         _warn_of_few_clusters(fit)
-    return passes, found.blocks
+    return Ran(passes, found.blocks, found.n_positive)
 
 
 def plan_of(given: Input, work: Work, residency: str, limit: Any) -> Plan:

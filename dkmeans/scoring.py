@@ -10,17 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dkmeans.data.blocks import Blocks
 from dkmeans.engine.cluster_stats import Labelling, MeansStep, Spread, SpreadStep
-from dkmeans.engine.passes import Passes
 from dkmeans.engine.programs import Ask, Program, run_together
-from dkmeans.engine.survey import history_rows
 from dkmeans.errors import DataError
 from dkmeans.metrics import calinski_harabasz_of, davies_bouldin_of
 from dkmeans.record.sample import RowSample
 from dkmeans.silhouettes import silhouette_of_sample
 
 if TYPE_CHECKING:
+    from dkmeans.fitting import Ran
     from dkmeans.kmeans import KMeans
 
 METRICS = ("silhouette", "calinski_harabasz", "davies_bouldin")
@@ -51,20 +49,28 @@ class Scores:
     seconds: float = 0.0
 
 
-def score_models(
-    models: Sequence[KMeans], passes: Passes, blocks: Blocks, metrics: Sequence[str]
-) -> Scores:
+def check_sampled(model: KMeans, metrics: Sequence[str]) -> None:
+    """Raise a DataError if the silhouette is asked for and a fit would keep no sample of rows."""
+    if "silhouette" in metrics and model.history_rows == 0:
+        raise DataError(
+            "the silhouette is that of a sample: fit with history_rows above 0, or ask for other"
+            " metrics"
+        )
+
+
+def score_models(models: Sequence[KMeans], ran: Ran, metrics: Sequence[str]) -> Scores:
     """The metrics of models that were fitted together, in two passes at most for all of them.
 
     Silhouettes are those of the sample of rows that the histories share, and take no pass.
     """
-    began, before, columns = time.perf_counter(), passes.total, {}
+    passes, began, columns = ran.passes, time.perf_counter(), {}
+    before = passes.total
     if "silhouette" in metrics:
-        found = _silhouettes(models, blocks.n_rows or 0)
+        found = _silhouettes(models, ran.n_positive)
         columns = dict(zip(("silhouette", ERROR), zip(*found, strict=True), strict=True))
     names = METRICS[1:]
     if any(name in metrics for name in names):
-        scores = run_together(passes, blocks, [_dispersions(model) for model in models])
+        scores = run_together(passes, ran.blocks, [_dispersions(model) for model in models])
         both = dict(zip(names, zip(*scores, strict=True), strict=True))
         columns |= {name: both[name] for name in names if name in metrics}
     return Scores(
@@ -91,13 +97,10 @@ def _dispersions(model: KMeans) -> Program[tuple[float, float]]:
 
 
 def _silhouettes(models: Sequence[KMeans], n_rows: int) -> list[tuple[float, float]]:
-    """Mean silhouette of the sample for each model, and its standard error."""
+    """Mean silhouette of the sample, drawn from ``n_rows``, for each model; its standard error."""
     sample: RowSample | None = models[0].history_.sample
-    if sample is None:
-        raise DataError("the silhouette is that of a sample: fit with history_rows above 0")
+    assert sample is not None
     rows = sample.rows.astype(np.float64)
-    if n_rows <= history_rows(models[0].history_rows, None, rows.shape[1]):
-        n_rows = len(rows)  # all that took part
     found = []
     for model in models:
         labels = sample.labels(model.cluster_centers_)

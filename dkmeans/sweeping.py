@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 
 from dkmeans.fitting import fit_models
 from dkmeans.kmeans import KMeans
-from dkmeans.scoring import METRICS, Scores, score_models
+from dkmeans.scoring import METRICS, Scores, check_sampled, score_models
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,8 @@ class Sweep:
 
         The columns are ``inertia``, ``n_iter``, ``stop_reason`` and the metrics; beside
         ``silhouette`` is ``silhouette_error``, its standard error, which is 0 where the mean is
-        over all rows. A metric is NaN where it is not defined, as with one cluster.
+        over all rows that have a positive weight. A metric is NaN where it is not defined, as with
+        one cluster.
         """
         import pandas as pd
 
@@ -183,7 +184,7 @@ def sweep(
     sample_weight : array-like or dask array (n_samples,), optional
     metrics : some of "silhouette", "calinski_harabasz" and "davies_bouldin", as functions of
         :mod:`dkmeans.metrics` compute them; empty for none. They count each row once, whatever its
-        weight.
+        weight; but no row of weight 0 is in the sample of which the silhouette is.
     **options : parameters of :class:`~dkmeans.KMeans`, ``n_init`` and ``random_state`` among them.
 
     Raises
@@ -191,7 +192,7 @@ def sweep(
     ValueError
         If ``k`` is empty or holds something other than positive integers, or a metric is unknown.
     DataError, MemoryLimitError
-        As a fit does.
+        As a fit does; a silhouette without ``history_rows``, before any fit.
 
     Examples
     --------
@@ -215,8 +216,9 @@ def sweep(
         seed = check_random_state(seed).randint(np.iinfo(np.int32).max)
     options["random_state"] = int(seed)
     models = {int(n): KMeans(int(n), **options) for n in sorted(set(numbers))}
-    passes, blocks = fit_models(list(models.values()), X, sample_weight)
-    return Sweep(models, score_models(list(models.values()), passes, blocks, wanted))
+    fits = list(models.values())
+    check_sampled(fits[0], wanted)
+    return Sweep(models, score_models(fits, fit_models(fits, X, sample_weight), wanted))
 
 
 def _check_metrics(metrics: Iterable[str]) -> tuple[str, ...]:

@@ -196,6 +196,16 @@ def test_sweep_prints_the_table_and_writes_models_and_a_report(stores, here):
     run(*args, "--models", "models", "--overwrite")
 
 
+def test_sweep_refuses_one_path_for_report_and_models_before_any_work(stores, here, monkeypatch):
+    monkeypatch.setattr("dkmeans.sweep", lambda *args, **options: pytest.fail("work began"))
+    args = ("sweep", stores / "X.zarr", "-k", "2,3", "--report", "r.html")
+    assert "the same path, --report and --models" in refused(*args, "--models", "r.html")
+    (here / "folder").mkdir()
+    (here / "also").symlink_to(here / "folder")
+    args = (*args[:-1], "folder/r.html")
+    assert "the same path, --report and --models" in refused(*args, "--models", "also/r.html")
+
+
 def test_sweep_as_json(stores, here):
     found = json.loads(run("sweep", stores / "X.zarr", "-k", "1..4", "--seed", 0, "--json").stdout)
     expected = sweep(X, range(1, 5), random_state=0)

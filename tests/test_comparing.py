@@ -3,6 +3,7 @@
 import dask.array as da
 import naive
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.metrics
 from hypothesis import given
@@ -103,6 +104,16 @@ def test_rows_that_the_first_model_leaves_out_are_left_out_of_both(X):
 def test_models_of_other_features_are_refused(X):
     with pytest.raises(DataError, match="the models have 3 and 2 features"):
         compare(X[:4], X[:4, :2], X)
+
+
+def test_models_of_the_same_features_in_another_order_are_refused(X):
+    frame = pd.DataFrame(X, columns=list("abc"))
+    model = KMeans(3, random_state=0).fit(frame)
+    other = SklearnKMeans(3, random_state=0).fit(frame[["b", "a", "c"]])
+    expected = r"fitted to the features \['a', 'b', 'c'\] and \['b', 'a', 'c'\]"
+    with pytest.raises(DataError, match=expected):
+        compare(model, other, frame)
+    assert compare(model, X[:3], frame).counts.sum() == len(X)
 
 
 def blobs(n, k):

@@ -322,8 +322,16 @@ def test_the_facts_of_named_and_weighted_rows_of_unknown_number():
     ("where", "told"),
     [
         ("s3://bucket/x.zarr", "s3://bucket/x.zarr"),
-        ("https://me:secret@host:80/x.zarr?sig=abc", "https://me@host:80/x.zarr"),
+        ("https://me:secret@host:80/x.zarr?sig=abc", "https://host:80/x.zarr"),
+        ("s3://user:pa@ss@host/x.zarr", "s3://host/x.zarr"),
+        ("https://user:p/w@host/x.zarr", "https://host/x.zarr"),
+        ("https://user:p?w@host/x.zarr", "https://host/x.zarr"),
+        ("https://TOKEN@host/x.zarr", "https://host/x.zarr"),
+        ("https://host:80/a@b.zarr", "https://host:80/a@b.zarr"),
+        ("https://host/x.zarr?mail=a@b", "https://host/x.zarr"),
+        ("zip://x.zarr::https://me:secret@host/x.zip", "zip://x.zarr::https://host/x.zip"),
         ("abfs://data@account/x.zarr", "abfs://data@account/x.zarr"),
+        ("wasbs://data:secret@account/x.zarr", "wasbs://data@account/x.zarr"),
         ("/data/what?/a:b@c.zarr", "/data/what?/a:b@c.zarr"),
     ],
 )

@@ -555,3 +555,15 @@ def test_labels_in_parquet_beside_an_array_are_read_in_blocks(lazy_side, tmp_pat
     score = metrics.davies_bouldin_score(da.from_array(X, chunks=(333, 2)), labels)
     known = sklearn.metrics.davies_bouldin_score(X, columns["label"])
     assert score == pytest.approx(known, rel=1e-9)
+
+
+def test_labels_of_a_dask_series_beside_a_frame_are_checked(X, model):
+    frame = dd.from_pandas(pd.DataFrame(X, columns=list("abc")), npartitions=3)
+    labels = pd.Series(model.labels_)
+    score = metrics.davies_bouldin_score
+    expected = pytest.approx(score(X, model.labels_), rel=1e-12)
+    assert score(frame, dd.from_pandas(labels, npartitions=3)) == expected
+    with pytest.raises(DataError, match="labels must be integers, got dtype float64"):
+        score(frame, dd.from_pandas(labels + 0.5, npartitions=3))
+    with pytest.raises(DataError, match="labels must have the index of X: some rows have none"):
+        score(frame, dd.from_pandas(labels[:-10], npartitions=3))

@@ -141,6 +141,17 @@ def test_facts_that_no_fit_writes_are_refused(model, tmp_path, changes):
         KMeans.load(path)
 
 
+@pytest.mark.parametrize("reason", ["tired", None, 1, ["tol"], {}])
+def test_a_model_with_an_unknown_end_is_refused(model, tmp_path, reason):
+    path = tmp_path / "m.npz"
+    model.save(path)
+    with np.load(path) as file:
+        head = json.loads(file["head"].tobytes())
+    rewritten(path, head=as_bytes({**head, "stop_reason": reason}))
+    with pytest.raises(FormatError, match=r"m\.npz is not a dkmeans model: .*stop_reason|unhash"):
+        KMeans.load(path)
+
+
 def test_a_history_with_an_unknown_end_is_refused(model, tmp_path):
     path = tmp_path / "m.npz"
     model.save(path)

@@ -240,8 +240,12 @@ def test_the_silhouette_of_many_rows_is_that_of_a_sample(X):
     table = sweep(X, (2, 5), random_state=0, history_rows=300).table
     assert (table["silhouette_error"] > 0).all()
     assert (abs(table["silhouette"] - exact) < 4 * table["silhouette_error"]).all()
+
+    def listen(iteration):
+        pytest.fail("a fit began")
+
     with pytest.raises(DataError, match="fit with history_rows above 0"):
-        sweep(X, (2, 5), history_rows=0)
+        sweep(X, (2, 5), history_rows=0, callbacks=listen)
     assert sweep(X, (2, 5), history_rows=0, metrics=["davies_bouldin"]).criteria == (
         "davies_bouldin",
         "knee",
@@ -258,6 +262,17 @@ def test_rows_left_out_have_no_part_in_the_metrics(X):
         for name, score in SKLEARN.items():
             assert found.table.loc[k, name] == pytest.approx(score(kept, labels), rel=1e-9)
     assert (found.table["silhouette_error"] == 0).all()
+
+
+def test_a_sample_of_all_rows_that_take_part_has_no_error(X):
+    gaps, weights = X.copy(), np.ones(N)
+    gaps[::3, 0] = np.nan
+    weights[1::3] = 0
+    for history_rows, exact in ((300, True), (299, False)):
+        options = {"random_state": 0, "nan_policy": "omit", "history_rows": history_rows}
+        found = sweep(gaps, (2, 5), sample_weight=weights, **options)
+        assert len(found.models[2].history_.sample) == history_rows
+        assert ((found.table["silhouette_error"] == 0) == exact).all()
 
 
 def test_metrics_that_are_not_defined_are_nan():

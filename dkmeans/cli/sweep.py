@@ -55,7 +55,7 @@ def command(**given: Any) -> None:
 
     outputs = options.check_outputs(given, "report")
     numbers = given["n_clusters"]
-    files = _model_files(given, numbers)
+    files = _model_files(given, numbers, outputs)
     began = time.perf_counter()
     with options.cluster(given), showing(hidden=given["quiet"] or given["as_json"]):
         source = options.open_input(given)
@@ -80,7 +80,9 @@ def command(**given: Any) -> None:
     show_lines(_summary(found, time.perf_counter() - began) + written)
 
 
-def _model_files(given: options.Given, numbers: list[int]) -> dict[int, str]:
+def _model_files(
+    given: options.Given, numbers: list[int], outputs: dict[str, str]
+) -> dict[int, str]:
     """Where each model goes, all of which can be written once the folder is there."""
     from dkmeans.data.outputs import check_output
 
@@ -88,6 +90,9 @@ def _model_files(given: options.Given, numbers: list[int]) -> dict[int, str]:
         return {}
     folder = os.path.abspath(given["models"])
     options.refuse_overlap("models", folder, given["input"])
+    for name, path in outputs.items():
+        if os.path.realpath(path) == os.path.realpath(folder):
+            raise OutputError(f"two outputs have the same path, --{name} and --models: {path}")
     try:
         if not os.path.isdir(folder):
             check_output(folder)

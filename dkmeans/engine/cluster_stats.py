@@ -20,8 +20,10 @@ MOST_LABEL = 2**53  # labels beside the rows travel as float64
 
 
 def check_labels(beside: Floats) -> None:
-    """Raise a DataError if a label does not keep its digits in float64."""
+    """Raise a DataError if a row has no label, or one that does not keep its digits in float64."""
     largest = float(np.abs(beside).max(initial=0.0))
+    if np.isnan(largest):  # what dask gives rows that the labels beside them do not have
+        raise DataError("labels must have the index of X: some rows have none")
     if largest >= MOST_LABEL:
         raise DataError(f"labels must be below {MOST_LABEL} in size, got one of {largest:.0f}")
 

@@ -65,11 +65,13 @@ class Together:
     ----------
     best : for each fit its best restart and the number of that.
     blocks : with their sizes.
+    n_positive : rows that are finite and have a positive weight.
     sample : rows for the histories, where they were asked for.
     """
 
     best: tuple[tuple[Fit, int], ...]
     blocks: Blocks
+    n_positive: int
     sample: RowSample | None
 
 
@@ -101,7 +103,7 @@ def fit_together(
         found = [next(results) for _ in settings.seeds]
         number = int(np.argmin([fit.inertia for fit in found]))
         best.append((found[number], number))
-    return Together(tuple(best), blocks, sample)
+    return Together(tuple(best), blocks, survey.n_positive, sample)
 
 
 def _survey(passes: Passes, blocks: Blocks, fits: Sequence[Settings], most: int) -> Survey:

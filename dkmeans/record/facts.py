@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from importlib import import_module
 from typing import Any
 
+_WITH_CONTAINER = ("abfs", "abfss", "wasb", "wasbs")  # whose URIs name it where others have a user
 _LIBRARIES = {
     "dkmeans": "dkmeans",
     "numpy": "numpy",
@@ -25,7 +26,7 @@ class Facts:
 
     Parameters
     ----------
-    source : where the rows came from: a path, a URI without password and query, or a description.
+    source : where the rows came from: a path, a URI without user and query, or a description.
     n_rows : all rows that were read, those left out for NaN included.
     dtype : of the rows.
     feature_names : where the data have names.
@@ -99,10 +100,23 @@ _TYPES: dict[str, Any] = {
 
 
 def without_secrets(where: str) -> str:
-    """A URI without the password and the query that it may have, which often let others in."""
+    """A URI, or a chain of them, without user, password and query, which often let others in."""
     if "://" not in where:
         return where
-    return re.sub(r"(://[^/:@]*):[^/@]*@", r"\1@", where.partition("?")[0])
+    return "::".join(map(_without_user, re.split(r"::(?=[\w+.-]+://)", where)))
+
+
+def _without_user(uri: str) -> str:
+    scheme, separator, rest = uri.partition("://")
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    user, _, host = authority.rpartition("@")
+    if not user and not re.fullmatch(r"[^:]*(:\d*)?", host):
+        user = rest.rpartition("@")[0]  # what is no port is a password, with a slash in it
+    if user:
+        rest = rest[len(user) + 1 :]
+        if scheme in _WITH_CONTAINER:
+            rest = f"{user.partition(':')[0]}@{rest}"
+    return f"{scheme}{separator}{rest.partition('?')[0]}"
 
 
 def peak_bytes() -> int | None:
