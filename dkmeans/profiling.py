@@ -25,7 +25,7 @@ class Profile:
 
     Parameters
     ----------
-    feature_names : of X; ``x0``, ``x1`` ... where it has none.
+    feature_names : of X; "feature 0", "feature 1" ... where it has none.
     sizes : (k,) rows.
     means, stds : (k, d) mean and standard deviation (divided by the number of rows) of each feature
         in the units of X; NaN for a cluster without rows.
@@ -142,8 +142,13 @@ class _Transform:
         return found.toarray() if issparse(found) else np.asarray(found)
 
 
+def unnamed(n_features: int) -> tuple[str, ...]:
+    """What features without names are called."""
+    return tuple(f"feature {f}" for f in range(n_features))
+
+
 def _feature_names(model: Any, X: Any, n_features: int) -> tuple[str, ...]:
     """Those that the model knows, else those of X, else numbers."""
     if hasattr(model, "feature_names_in_"):
         return tuple(model.feature_names_in_)
-    return column_names(X) or tuple(f"x{f}" for f in range(n_features))
+    return column_names(X) or unnamed(n_features)

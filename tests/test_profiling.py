@@ -93,7 +93,11 @@ def test_the_table_has_a_line_a_cluster_with_names_of_features(X):
     lines = str(found).splitlines()
     assert len(lines) == 3 + 4
     assert "width" in lines[0]
-    assert profile(model.cluster_centers_, X).feature_names == ("x0", "x1", "x2")
+    assert profile(model.cluster_centers_, X).feature_names == (
+        "feature 0",
+        "feature 1",
+        "feature 2",
+    )
 
 
 @pytest.mark.parametrize("offset", [1e6, 1e9])
@@ -115,7 +119,9 @@ def test_behind_a_pipeline_the_units_are_those_of_x(X, last, named):
     found = profile(model, given_, nearest=3)
     Z = model[:-1].transform(given_)
     check(found, rows, Z, model[-1].cluster_centers_.astype(np.float64), 3)
-    assert found.feature_names == (("a", "b", "c") if named else ("x0", "x1", "x2"))
+    assert found.feature_names == (
+        ("a", "b", "c") if named else ("feature 0", "feature 1", "feature 2")
+    )
     pieces = da.from_array(rows, chunks=((10, 490, 500), 3))
     check(profile(model, pieces, nearest=3), rows, Z, model[-1].cluster_centers_, 3)
 

@@ -171,7 +171,10 @@ def test_names_of_features_stay_text(hostile):
 
 def test_a_report_with_data_has_their_profile(hostile):
     text = words(Parsed(hostile).texts["clusters"])
-    assert "Means ± standard deviations of features, in the units of the data." in text
+    assert (
+        "Means ± standard deviations of features, in the units of the data, over the 150 rows given"
+        " as X." in text
+    )
     assert "mean distance to the center" in text
     assert "The rows nearest to each center." in text
 

@@ -18,6 +18,7 @@ from dkmeans.errors import DataError
 from dkmeans.plot import view as views
 from dkmeans.plot.theme import spread
 from dkmeans.plot.view import View
+from dkmeans.profiling import unnamed
 from dkmeans.record.sample import RowSample
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def feature_names(model: KMeans) -> list[str]:
     """Names of the features, made up where the data have none."""
     known = getattr(model, "feature_names_in_", None)
     if known is None:
-        return [f"feature {i}" for i in range(model.n_features_in_)]
+        return list(unnamed(model.n_features_in_))
     return [str(name) for name in known]
 
 

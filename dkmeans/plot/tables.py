@@ -193,7 +193,8 @@ def clusters(model: KMeans, profile: Profile | None) -> Table:
     """Sizes and, unless there are too many to read, centers or means in the units of the data."""
     sizes = cluster_sizes(model) if profile is None else tuple(int(n) for n in profile.sizes)
     values = np.asarray(model.cluster_centers_ if profile is None else profile.means, np.float64)
-    names, colors = feature_names(model), colors_of(len(values))
+    names = feature_names(model) if profile is None else list(profile.feature_names)
+    colors = colors_of(len(values))
     names = names if len(names) <= _WIDE else []
     head, rows = ["cluster"], [[Cell(str(i), color=color)] for i, color in enumerate(colors)]
     if sizes:
@@ -214,6 +215,8 @@ def clusters(model: KMeans, profile: Profile | None) -> Table:
             row.append(Cell(text, shade=shade))
     what = "Centers" if profile is None else "Means \u00b1 standard deviations"
     what = f"{what} of features, in the units of the data" if names else "Sizes"
+    if profile is not None:
+        what += f", over the {profile.sizes.sum():,} rows given as X"
     more = f"; the first {_LONG} of {len(rows):,} clusters" if len(rows) > _LONG else ""
     return Table(head, rows[:_LONG], f"{what}{more}.")
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dkmeans.record.history import History, Iteration
     from dkmeans.record.sample import RowSample
 
-_ENDS = {
+ENDS = {
     "converged": "Converged after {}: no center moves any more",
     "tol": "Stopped after {}: centers move by no more than tol",
     "max_iter": "Stopped after {}, all that max_iter allows: not converged",
@@ -98,4 +98,4 @@ def _iteration(step: Iteration, following: Iteration, sample: RowSample | None) 
 
 def ending(reason: str | None, n_iter: int) -> str:
     """Why a fit has no further iteration, by its ``stop_reason``."""
-    return _ENDS[reason].format(f"{n_iter:,} iteration{'' if n_iter == 1 else 's'}")
+    return ENDS[reason].format(f"{n_iter:,} iteration{'' if n_iter == 1 else 's'}")
