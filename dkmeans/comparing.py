@@ -207,11 +207,9 @@ def _line(inertias: list[float], model: KMeans) -> dict[str, float]:
 
 def _curves(model: KMeans) -> list[list[float]]:
     """Inertia of each iteration, a list for each start."""
-    runs: dict[int, list[float]] = {}
-    for step in model.history_:
-        if step.phase in ("lloyd", "final"):
-            runs.setdefault(step.run, []).append(step.inertia)
-    return [runs[run] for run in sorted(runs)]
+    history = model.history_
+    runs = sorted({i.run for i in history if i.phase == "lloyd"})
+    return [[inertia for _, inertia in history.curve(run)] for run in runs]
 
 
 def compare_inits(

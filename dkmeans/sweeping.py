@@ -109,6 +109,11 @@ class Sweep:
         at = np.nanargmin(values) if criterion == _LOW_IS_GOOD else np.nanargmax(values)
         return numbers[int(at)]
 
+    @property
+    def chosen(self) -> set[tuple[str, int | None]]:
+        """What each criterion chooses, by the column of :attr:`table` that shows it."""
+        return {("inertia" if c == _KNEE else c, self.best_by(c)) for c in self.criteria}
+
     def plot(self, *, theme: str = "light", ax: Axes | None = None) -> Axes:
         """Draw the inertia over the number of clusters, as :func:`dkmeans.plot.elbow` does."""
         from dkmeans.plot import elbow

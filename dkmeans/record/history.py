@@ -154,6 +154,17 @@ class History(Sequence[Iteration]):
         """The steps of the run that won, the survey included."""
         return self._of([i for i in self if i.run == self.best_run or i.phase == "survey"])
 
+    def curve(self, run: int | None = None) -> list[tuple[int, float]]:
+        """Iterations of a run, the best by default, and their inertias, where these are known.
+
+        A last assignment counts as one iteration more.
+        """
+        run = self.best_run if run is None else run
+        steps = [i for i in self if i.run == run and i.phase in ("lloyd", "final")]
+        last = max((i.step for i in steps if i.phase == "lloyd"), default=0)
+        found = [(i.step if i.phase == "lloyd" else last + 1, i.inertia) for i in steps]
+        return [(step, inertia) for step, inertia in found if math.isfinite(inertia)]
+
     def frames(self) -> Iterator[Frame]:
         """The best run as pictures: "init", "assign" and "update" by turns, "converged".
 
