@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from dkmeans.errors import FormatError
 from dkmeans.fitting import saved_params
+from dkmeans.record.frames import ending
 from dkmeans.record.model_file import SavedModel, read_model, write_model
 
 if TYPE_CHECKING:
@@ -69,29 +70,18 @@ def load(kind: type[M], path: str | os.PathLike[str]) -> M:
     return model
 
 
-_ENDS = {
-    "converged": "Converged after",
-    "tol": "Stopped by tol after",
-    "max_iter": "Stopped by max_iter, not converged, after",
-}
-
-
 def to_html(model: KMeans) -> str:
     """The state of a model and the record of its fit, for notebooks."""
     if not hasattr(model, "history_"):
         return "<p>Not fitted yet.</p>"
     history = model.history_
-    told = [f"{_ENDS[model.stop_reason_]} {_counted(model.n_iter_, 'iteration')}"]
-    told += [f"inertia {model.inertia_:.7g}", _counted(history.passes, "pass", "passes")]
+    passes = f"{history.passes:,} pass{'' if history.passes == 1 else 'es'}"
+    told = [ending(model.stop_reason_, model.n_iter_), f"inertia {model.inertia_:.7g}", passes]
     if history.bytes_read:
         told.append(f"{history.bytes_read / 1e6:,.1f} MB read")
     if history.facts is not None:
         told.append(f"{history.facts.n_rows:,} rows of {escape(history.facts.source)}")
     return f"<p>{'; '.join(told)}.</p>{history._repr_html_()}"
-
-
-def _counted(number: int, one: str, more: str = "") -> str:
-    return f"{number:,} {one if number == 1 else more or one + 's'}"
 
 
 def to_sklearn(model: KMeans) -> Any:

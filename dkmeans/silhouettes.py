@@ -91,10 +91,10 @@ def silhouette_score(
 
 def silhouette_of_sample(rows: Floats, labels: Ints, n_rows: int) -> SampledScore:
     """Mean silhouette of rows (m, d) in memory with labels (m,), drawn from ``n_rows``."""
-    lying = _Lying.of(rows, labels)
+    found = Silhouettes.of(rows, labels)
     m = len(rows)
-    error = 0.0 if m == n_rows else lying.standard_error() * math.sqrt(1 - m / n_rows)
-    return SampledScore(float(lying.silhouettes.mean()), error, m)
+    error = 0.0 if m == n_rows else found.standard_error() * math.sqrt(1 - m / n_rows)
+    return SampledScore(float(found.values.mean()), error, m)
 
 
 def check_number(labels: int, n_rows: int | None = None) -> None:
@@ -106,8 +106,8 @@ def check_number(labels: int, n_rows: int | None = None) -> None:
 
 
 @dataclass(frozen=True)
-class _Lying:
-    """How rows in memory lie among their clusters.
+class Silhouettes:
+    """The silhouettes of rows in memory, and how these lie among their clusters.
 
     Parameters
     ----------
@@ -125,7 +125,8 @@ class _Lying:
     b: Floats
 
     @classmethod
-    def of(cls, X: Floats, labels: Ints) -> _Lying:
+    def of(cls, X: Floats, labels: Ints) -> Silhouettes:
+        """Those of rows (m, d) with labels (m,); a DataError unless there are 2 to m - 1 labels."""
         values, own, counts = np.unique(labels, return_inverse=True, return_counts=True)
         check_number(len(values), len(X))
         members = csr_array((np.ones(len(X)), (np.arange(len(X)), own)))
@@ -150,7 +151,7 @@ class _Lying:
         return (self.counts[self.own] == 1) | (np.maximum(self.a, self.b) == 0)
 
     @property
-    def silhouettes(self) -> Floats:
+    def values(self) -> Floats:
         """Of each row, (m,)."""
         size = np.where(self._alone, 1.0, np.maximum(self.a, self.b))
         return np.where(self._alone, 0.0, (self.b - self.a) / size)
@@ -183,5 +184,5 @@ class _Lying:
 
         chunks = pairwise_distances_chunked(self.X, reduce_func=gather, working_memory=_CHUNK_MIB)
         on_others = np.concatenate(list(chunks)) - level[self.own] + of_a * self.a
-        influence = self.silhouettes - self.silhouettes.mean() + on_others
+        influence = self.values - self.values.mean() + on_others
         return math.sqrt(float(np.square(influence).sum()) / (m * (m - 1)))

@@ -23,7 +23,7 @@ from dkmeans.cli import cli
 from dkmeans.cli.options import Numbers, make_model, parameters
 from dkmeans.data.synthetic import Blobs, write_blobs
 
-COMMANDS = ["fit", "sweep", "predict", "plan", "info", "make-data", "demo"]
+COMMANDS = ["fit", "sweep", "predict", "plan", "info", "image", "make-data", "demo"]
 SIZE = ["--rows", "5", "--features", "1", "--centers", "1"]
 BLOBS = Blobs(3000, 4, 5, seed=3)
 X = BLOBS.rows(0, 3000)

@@ -46,7 +46,7 @@ def test_photo_colors(tmp_path: Path) -> None:
     assert printed.count("  #") == 5
     with image.open(target) as painted, image.open(target.with_name("photo.png")) as photo:
         assert painted.size == photo.size == (160, 107)
-        colors = np.asarray(painted).reshape(-1, 3)
+        colors = np.asarray(painted.convert("RGB")).reshape(-1, 3)
         error = np.mean((colors - np.asarray(photo, dtype=float).reshape(-1, 3)) ** 2)
     assert len(np.unique(colors, axis=0)) == 5
     assert f"mean squared error {error:.2f}" in printed

@@ -257,6 +257,18 @@ def test_steps_without_centers_have_no_frames(monkeypatch):
     assert list(bare.frames()) == []
 
 
+def test_the_best_of_many_restarts_has_its_first_and_last_frame(monkeypatch):
+    X = np.random.default_rng(0).uniform(size=(2000, 3))
+    monkeypatch.setattr(history_module, "CENTER_BYTES", 4000)
+    for seed in range(4):
+        model = KMeans(8, init="random", n_init=6, random_state=seed).fit(X)
+        frames = list(model.history_.frames())
+        assert (frames[0].phase, frames[-1].phase) == ("init", "converged")
+        first = next(i for i in model.history_.best() if i.phase == "lloyd")
+        np.testing.assert_array_equal(frames[0].centers, first.centers)
+        np.testing.assert_array_equal(frames[-1].centers, model.cluster_centers_)
+
+
 def test_a_history_without_iterations_has_no_frames():
     assert list(History().frames()) == []
     assert list(History([Iteration("survey"), Iteration("init", step=1)]).frames()) == []

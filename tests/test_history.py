@@ -202,14 +202,17 @@ def test_a_notebook_shows_the_state_of_a_model_below_the_diagram():
     page = page_of(model)
     assert "sk-top-container" in page
     assert (
-        f"<p>Stopped by max_iter, not converged, after 2 iterations; inertia {model.inertia_:.7g};"
+        "<p>Stopped after 2 iterations, all that max_iter allows: not converged;"
+        f" inertia {model.inertia_:.7g};"
         f" {model.history_.passes} passes; 500 rows of an array in memory.</p>"
     ) in page
     assert len(Table(page).rows) == len(model.history_) + 1
     model.set_params(max_iter=300, tol=0).fit(X)
-    assert f"<p>Converged after {model.n_iter_} iterations; inertia" in page_of(model)
+    told = f"<p>Converged after {model.n_iter_} iterations: no center moves any more; inertia"
+    assert told in page_of(model)
     model.set_params(tol=0.9).fit(X)
-    assert "<p>Stopped by tol after 2 iterations; inertia" in page_of(model)
+    told = "<p>Stopped after 2 iterations: centers move by no more than tol; inertia"
+    assert told in page_of(model)
     assert repr(model).startswith("KMeans(init=array(")
 
 

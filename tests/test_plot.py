@@ -18,6 +18,7 @@ from sklearn.exceptions import NotFittedError
 
 from dkmeans import DataError, KMeans, OutputError, plot
 from dkmeans.plot.theme import NAMED, marks_of, theme_of
+from dkmeans.record.sample import RowSample
 
 SINGLE = (plot.clusters, plot.voronoi, plot.projection)
 
@@ -108,7 +109,8 @@ def test_features_are_chosen_by_name_or_number():
     np.testing.assert_allclose(stars(ax).get_offsets(), model.cluster_centers_[:, [2, 1]])
     by_number = plot.clusters(model, features=(2, 1))
     np.testing.assert_array_equal(drawn_rows(by_number), drawn_rows(ax))
-    assert plot.clusters(model, features="width").get_xlabel() == "width"
+    for one in ("width", 0, np.int64(0), [np.int64(0)]):
+        assert plot.clusters(model, features=one).get_xlabel() == "width"
 
 
 @pytest.mark.parametrize(
@@ -118,6 +120,8 @@ def test_features_are_chosen_by_name_or_number():
         ((1, 1), "one or two different features, got"),
         ((), "one or two different features, got"),
         (("width", 0), r"no feature 'width': give names or numbers from 0 to 2; names are feature"),
+        ([True], "no feature True: give names or numbers from 0 to 2"),
+        (True, "no feature True: give names or numbers from 0 to 2"),
         ((0, 7), "no feature 7: give names or numbers from 0 to 2"),
     ],
 )
@@ -247,8 +251,48 @@ def test_iterations_show_each_move():
     assert texts == [*(f"cluster {i}" for i in range(5)), "center", "its place before"]
 
 
+def test_rows_have_the_same_colours_without_arrows():
+    model, X = fitted(2, 5), data(2, 5)
+    pairs = [plot.iterations(model, X, arrows=arrows).axes for arrows in (True, False)]
+    for moving, still in zip(*pairs, strict=True):
+        groups = [[c for c in scatters(ax) if c.get_zorder() == 2] for ax in (moving, still)]
+        for one, other in zip(*groups, strict=True):
+            np.testing.assert_array_equal(one.get_facecolors(), other.get_facecolors())
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_rows_lie_over_the_cells_of_their_clusters(given):
+    model = fitted(2, 5)
+    film = plot.animate(model, X=data(2, 5) if given else None, panel=None)
+    assert film.frames > 6
+    tints = theme_of("light").toward_background(marks_of(5, theme_of("light")).colors, 0.78)
+    for at in range(1, film.frames):
+        film.show(at)
+        (ax,) = film.figure.axes
+        (rows,) = [c for c in scatters(ax) if c.get_zorder() == 2]
+        (image,) = ax.images
+        left, right, bottom, top = image.get_extent()
+        cells = image.get_array()
+        shares = (rows.get_offsets() - [left, bottom]) / [right - left, top - bottom]
+        column, row = (shares * [cells.shape[1], cells.shape[0]]).astype(int).T
+        under = cells[row, column]
+        labels = _nearest_color(rows.get_facecolors(), marks_of(5, theme_of("light")).colors)
+        inside = ~np.array([_near_border(cells, *place) for place in zip(row, column, strict=True)])
+        assert inside.sum() > 600
+        np.testing.assert_allclose(under[inside], tints[labels[inside]])
+
+
+def _nearest_color(colors, palette):
+    return np.linalg.norm(colors[:, None] - palette, axis=2).argmin(axis=1)
+
+
+def _near_border(cells, row, column):
+    around = cells[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
+    return len(np.unique(around.reshape(-1, 4), axis=0)) > 1
+
+
 @pytest.mark.parametrize("k", [1, 20])
-def test_one_iteration_and_three_hundred(k):
+def test_one_iteration_and_three_hundred(k, monkeypatch):
     short = long_fit(2, k, 1)
     assert [a.get_title(loc="left") for a in plot.iterations(short).axes] == [
         "Initial centers",
@@ -261,12 +305,40 @@ def test_one_iteration_and_three_hundred(k):
     assert panels[-1] == "After 300: inertia 1,000"
     steps = [int(p.split()[1].rstrip(":")) for p in panels[1:]]
     assert np.ptp(np.diff(steps)) <= 2
+    times, labels = [], RowSample.labels
+    with monkeypatch.context() as patch:
+        patch.setattr(RowSample, "labels", lambda *a: times.append(1) or labels(*a))
+        film = plot.animate(long_fit(2, k, 300), panel="silhouette", voronoi=False)
+    assert film.frames == 60 > len(times)  # of 602; the initial centers have no labels
     film = plot.animate(long_fit(2, k, 300))
-    assert film.frames == 60
     film.show(59)
     assert len(film.figure.axes[1].lines[0].get_xdata()) == 59
     assert plot.convergence(long_fit(2, k, 300)).lines[0].get_xdata()[-1] == 300
     assert plot.convergence(short).lines[0].get_xdata().tolist() == [1]
+
+
+def test_a_fit_of_hundreds_of_iterations():
+    X = np.linspace(0, 1, 4000)[:, None]
+    model = KMeans(20, init=X[:20], tol=0, max_iter=2000).fit(X)
+    assert model.n_iter_ > 200
+    known = {(f.phase, f.step): f for f in model.history_.frames()}
+    axes = plot.iterations(model).axes
+    assert len(axes) == 12
+    np.testing.assert_allclose(stars(axes[0]).get_offsets()[:, 0], X[:20, 0])
+    for ax in axes[1:-1]:
+        step = int(ax.get_title(loc="left").split()[1].rstrip(":"))
+        moved = known["update", step].centers
+        np.testing.assert_allclose(stars(ax).get_offsets()[:, 0], moved[:, 0])
+    places = stars(axes[-1]).get_offsets()[:, 0]
+    np.testing.assert_allclose(places, model.cluster_centers_[:, 0])
+    (line,) = plot.convergence(model).lines
+    np.testing.assert_array_equal(line.get_xdata(), np.arange(1, model.n_iter_ + 1))
+    assert (np.diff(line.get_ydata()) <= 0).all()
+    assert line.get_ydata()[-1] == model.inertia_
+    film = plot.animate(model)
+    assert film.frames == 60
+    film.show(59)
+    np.testing.assert_allclose(stars(film.figure.axes[0]).get_offsets()[:, 0], places)
 
 
 def test_a_gif_has_every_frame(tmp_path):
@@ -277,6 +349,36 @@ def test_a_gif_has_every_frame(tmp_path):
         assert picture.n_frames == len(frames) == film.frames
         assert picture.info["duration"] == 250
     assert [p.name for p in tmp_path.iterdir()] == ["fit.gif"]
+
+
+@pytest.mark.parametrize("k", [1, 2, 20, 300])
+@pytest.mark.parametrize("d", [1, 2, 3, 50])
+def test_every_shape_of_data_moves(d, k):
+    model = fitted(d, k)
+    film = plot.animate(model)
+    first, *_, last = model.history_.frames()
+    for at, frame in ((0, first), (film.frames - 1, last)):
+        film.show(at)
+        picture, curve = film.figure.axes
+        assert stars(picture).get_offsets().shape == (k, 2)
+        assert len(drawn_rows(picture)) == 700
+        assert film.figure.get_suptitle() == frame.caption
+        assert len(curve.lines) == (1 if at == 0 else 2)
+        render(film.figure)
+    assert curve.lines[1].get_ydata()[-1] == model.inertia_
+
+
+def test_one_iteration_moves():
+    model = KMeans(2, init=[[0.0], [9.0]]).fit(np.array([[0.0], [0.0], [9.0]]))
+    assert model.n_iter_ == 1
+    film = plot.animate(model)
+    told = []
+    for at in range(film.frames):
+        film.show(at)
+        render(film.figure)
+        told.append(film.figure.get_suptitle())
+    assert told == [frame.caption for frame in model.history_.frames()]
+    assert len(told) == 4
 
 
 @pytest.mark.parametrize("panel", ["inertia", "silhouette", None])
@@ -323,7 +425,7 @@ def test_a_film_needs_ffmpeg(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match=r"written as \.gif or \.mp4, got 'fit\.avi'"):
         plot.animate(fitted(2, 1), "fit.avi")
     with pytest.raises(OutputError, match="no such folder"):
-        plot.animate(fitted(2, 1), tmp_path / "missing" / "fit.gif")
+        plot.animate(fitted(2, 1), tmp_path / "missing" / "fit.gif", X=object())  # which is unread
     assert list(tmp_path.iterdir()) == []
 
 

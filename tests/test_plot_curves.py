@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from plots import data, fitted, long_fit, misplaced, render
 from sklearn.metrics import silhouette_samples
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dkmeans import DataError, History, KMeans, compare_inits, plot, profile, sweep
+from dkmeans import DataError, History, Iteration, KMeans, compare_inits, plot, profile, sweep
 from dkmeans.plot.canvas import number
 
 ELBOW = {1: 1500.0, 2: 688.538, 3: 212.391, 4: 186.477, 5: 160.973, 6: 136.007}
@@ -57,6 +56,18 @@ def test_a_fit_that_max_iter_ends_has_its_last_inertia():
 def test_a_long_convergence_has_no_marks():
     assert plot.convergence(long_fit(2, 1, 300)).lines[0].get_marker() == ""
     assert plot.convergence(fitted(2, 2)).lines[0].get_marker() == "o"
+
+
+@pytest.mark.parametrize("share", [1.0, 1e-3, 1e-7, 1e-9, 1e-13, 0.0])
+@pytest.mark.parametrize("inertia", [4.7e-9, 0.031, 1234.5, 98_765_432.1, 3.7e12])
+def test_ticks_are_told_apart(inertia, share):
+    steps = [Iteration("lloyd", step=i, inertia=inertia * (1 + share / i)) for i in range(1, 9)]
+    ax = plot.convergence(History(steps))
+    assert misplaced(ax.figure) == []
+    texts = [t.get_text() for t in ax.get_yticklabels()]
+    assert len(set(texts)) == len(texts) >= 3
+    values = [float(text.replace(",", "")) for text in texts]
+    np.testing.assert_allclose(values, ax.get_yticks(), rtol=1e-12)
 
 
 def test_nothing_to_draw_is_said():
@@ -111,22 +122,45 @@ def test_estimated_silhouettes_have_bars():
     np.testing.assert_allclose(heights, 4 * errors)
 
 
+def blades(ax):
+    """Silhouettes of each blade of a picture, from top to bottom."""
+    assert ax.yaxis_inverted()
+    found = []
+    for filled in ax.collections:
+        (path,) = filled.get_paths()
+        back = np.diff(path.vertices[:, 1]) == -1  # along the ends of the rows, the last one first
+        found.append(path.vertices[1:][back, 0][::-1])
+    return found
+
+
 def test_blades_are_the_silhouettes():
     model, X = fitted(2, 5), data(2, 5)
     ax = plot.silhouette(model)
     expected = silhouette_samples(X, model.labels_)
-    bars = [p for p in ax.patches if isinstance(p, Rectangle)]
-    widths = np.array([b.get_width() for b in bars])
-    np.testing.assert_allclose(np.sort(widths), np.sort(expected))
-    for cluster, group in enumerate(np.split(widths, np.bincount(model.labels_).cumsum()[:-1])):
-        np.testing.assert_allclose(group, np.sort(expected[model.labels_ == cluster]))
+    drawn = blades(ax)
+    assert len(drawn) == 5
+    for cluster, blade in enumerate(drawn):  # the longest on top
+        np.testing.assert_allclose(blade, np.sort(expected[model.labels_ == cluster])[::-1])
     assert [t.get_text() for t in ax.get_yticklabels()] == ["0", "1", "2", "3", "4"]
     assert ax.get_title(loc="left") == f"Mean silhouette {expected.mean():.3f} (dashed), 700 rows"
     np.testing.assert_allclose(ax.lines[0].get_xdata(), expected.mean())
 
 
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 1e9), (0.01, 1e8)])
+def test_silhouettes_far_from_the_origin(scale, offset):
+    X = data(3, 4) * scale + offset
+    model = KMeans(4, random_state=0).fit(X)
+    expected = silhouette_samples(X - offset, model.labels_)
+    drawn = blades(plot.silhouette(model))
+    np.testing.assert_allclose(np.sort(np.concatenate(drawn)), np.sort(expected), atol=1e-12)
+    film = plot.animate(model, panel="silhouette", voronoi=False)
+    film.show(film.frames - 1)
+    means = film.figure.axes[1].lines[0].get_ydata()
+    np.testing.assert_allclose(means[-1], expected.mean(), atol=1e-12)
+
+
 @pytest.mark.parametrize("k", [2, 20, 300])
-@pytest.mark.parametrize("d", [1, 3, 50])
+@pytest.mark.parametrize("d", [1, 2, 3, 50])
 def test_blades_of_every_shape(d, k):
     ax = plot.silhouette(fitted(d, k), theme="dark")
     assert len(ax.get_yticks()) <= 30
@@ -140,7 +174,8 @@ def test_silhouettes_need_two_clusters():
 
 def test_the_rows_of_a_silhouette_are_bounded(monkeypatch):
     monkeypatch.setattr("dkmeans.plot.silhouettes.MOST", 50)
-    assert len(plot.silhouette(fitted(2, 5), data(2, 5)).patches) == 50
+    drawn = blades(plot.silhouette(fitted(2, 5), data(2, 5)))
+    assert sum(map(len, drawn)) == 50
 
 
 def test_starts_are_compared():

@@ -21,6 +21,7 @@ from dkmeans.plot.diagnosis import diagnose
 from dkmeans.plot.player import MOST_CENTERS, MOST_FRAMES, MOST_ROWS, player_data
 from dkmeans.plot.report import Shot
 from dkmeans.plot.scene import scene_of
+from dkmeans.record.sample import RowSample
 from dkmeans.scoring import TITLES
 
 HOSTILE = [
@@ -198,8 +199,15 @@ def test_a_report_replaces_one_and_appears_whole_or_not_at_all(
     model.report(path)
     assert path.read_text().startswith("<!doctype html>")
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_report_that_cannot_be_written_reads_nothing(model, found, tmp_path, monkeypatch):
+    unread = object()  # no data at all
     with pytest.raises(OutputError, match="no such folder"):
-        model.report(tmp_path / "no" / "report.html")
+        model.report(tmp_path / "no" / "report.html", unread)
+    monkeypatch.setattr("dkmeans.plot.report._model_part", lambda *given: pytest.fail("drawn"))
+    with pytest.raises(OutputError, match="no such folder"):
+        found.report(tmp_path / "no" / "sweep.html")
 
 
 def test_a_report_without_data_reads_none_and_with_them_one_pass(
@@ -246,7 +254,7 @@ def test_the_frames_of_the_player_are_those_of_the_history(model):
     assert len(data["points"]) == MOST_ROWS < 700
     left, right, bottom, top = scene.box([f.centers for f in frames])
     for plain, frame in zip(data["frames"], frames, strict=True):
-        places = np.array(plain["centers"]) / [1000, -640] + [0, 1]
+        places = np.array(plain["centers"]) * [1, -1] / data["size"] + [0, 1]
         places = places * [right - left, top - bottom] + [left, bottom]
         np.testing.assert_allclose(places, frame.centers, atol=2e-3)
         if frame.labels is not None:
@@ -257,20 +265,35 @@ def test_the_frames_of_the_player_are_those_of_the_history(model):
 @pytest.mark.parametrize(
     ("k", "count", "most"), [(3, 300, MOST_FRAMES), (1000, 50, MOST_CENTERS // 1000)]
 )
-def test_the_frames_of_a_long_fit_are_few_with_the_first_and_the_last(model, k, count, most):
+def test_the_frames_of_a_long_fit_are_few_with_the_first_and_the_last(
+    model, k, count, most, monkeypatch
+):
     random = np.random.default_rng(0)
     steps = [Iteration("lloyd", 0, i, random.normal(size=(k, 2)), 9.0, 1.0) for i in range(count)]
     long = clone(model).set_params(n_clusters=k)
     long.history_ = History(steps, stop_reason="max_iter", sample=model.history_.sample)
     frames = list(long.history_.frames())
     assert len(frames) == 2 * count + 2
+    long.cluster_centers_, times = frames[-1].centers, []
+    monkeypatch.setattr(
+        RowSample, "labels", lambda *a, of=RowSample.labels: times.append(1) or of(*a)
+    )
     data = player_data(long, scene_of(model))
+    assert len(times) < most  # all but the initial centers have labels
     captions = [f["caption"] for f in data["frames"]]
     assert most / 2 < len(captions) <= most
     assert captions[:3] == [f.caption for f in frames[:3]]
     assert captions[-1] == frames[-1].caption
     assert len(set(captions)) == len(captions)
     assert len(json.dumps(data)) < 2_000_000
+
+
+def test_parameters_set_after_the_fit_change_no_report(X, unpictured, tmp_path):
+    model = KMeans(3, random_state=0).fit(X)
+    for name, k in (("before.html", 3), ("after.html", 7)):
+        model.set_params(n_clusters=k).report(tmp_path / name)
+    assert (tmp_path / "after.html").read_bytes() == (tmp_path / "before.html").read_bytes()
+    assert "K-means: 3 clusters" in (tmp_path / "after.html").read_text(encoding="utf-8")
 
 
 def test_the_report_of_a_sweep_marks_the_best(found, sweep_page):
@@ -315,6 +338,16 @@ def test_clusters_that_share_a_center_are_named():
     model.cluster_centers_ = np.array([[1e3], [1e3 + 0.01]])
     warnings = diagnose(model)
     assert any(w.startswith("Nearly the same centers: 0 and 1.") for w in warnings)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 1e9), (0.01, 1e8)])
+def test_centers_are_told_apart_far_from_the_origin(X, scale, offset):
+    model = fitted(X * scale + offset, 4)
+    assert diagnose(model) == ()
+    near = model.cluster_centers_[0] + 0.02 * scale
+    model.cluster_centers_ = np.vstack([model.cluster_centers_, near])
+    (warning,) = diagnose(model)
+    assert warning.startswith("Nearly the same centers: 0 and 4.")
 
 
 def test_a_fit_that_did_not_converge_is_named(X):
@@ -411,13 +444,15 @@ def test_the_player_moves(opened, page, model):
 def test_the_cells_of_the_player_are_those_of_the_nearest_center(opened, page, model):
     tab = opened(page)
     data = json.loads(tab.locator("#player-data").text_content())
+    box = tab.locator("#player").get_attribute("viewBox")
+    assert list(map(int, box.split())) == [0, 0, *data["size"]]
     scale, centers = np.array(data["scale"]), np.array(data["frames"][-1]["centers"])
     inside = """(all, point) => all.map(polygon => {
       const svg = polygon.ownerSVGElement.createSVGPoint();
       [svg.x, svg.y] = point;
       return polygon.isPointInFill(svg);
     })"""
-    for point in np.random.default_rng(0).uniform(size=(40, 2)) * [1000, 640]:
+    for point in np.random.default_rng(0).uniform(size=(40, 2)) * data["size"]:
         sq_distances = ((centers - point) ** 2 * scale).sum(axis=1)
         nearest, second = np.sort(sq_distances)[:2]
         if second - nearest < 1000:

@@ -16,6 +16,7 @@ _COMMANDS = {
     "predict": "dkmeans.cli.predict",
     "plan": "dkmeans.cli.plan",
     "info": "dkmeans.cli.info",
+    "image": "dkmeans.cli.image",
     "make-data": "dkmeans.cli.make_data",
     "demo": "dkmeans.cli.demo",
 }

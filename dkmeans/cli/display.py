@@ -135,7 +135,7 @@ class Display:
         """Draw the tasks that dask's threads do in the body."""
         from dask.callbacks import Callback
 
-        self._bar, self._notes = Bar(name, None, time.perf_counter()), []
+        self._bar = Bar(name, None, time.perf_counter())
 
         def started(graph: Any, state: Any) -> None:
             self._bar.total = len(state["waiting"]) + len(state["ready"])

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dkmeans._typing import Floats
-from dkmeans.data.outputs import replacing
+from dkmeans.data.outputs import check_output, replacing
 from dkmeans.errors import OutputError
 from dkmeans.plot.canvas import dress, horizontal_grid, new_figure, numbers, title
 from dkmeans.plot.iterations import Film, film_of
@@ -57,14 +57,7 @@ class Animation:
         OutputError
             If the ending is neither, ffmpeg is missing, or the file cannot be written.
         """
-        ending = Path(path).suffix.lower()
-        if ending not in (".gif", ".mp4"):
-            raise OutputError(f"animations are written as .gif or .mp4, got {os.fspath(path)!r}")
-        if ending == ".mp4" and shutil.which("ffmpeg") is None:
-            raise OutputError(
-                "MP4 needs the program ffmpeg, which is not on the PATH: install it, or write a"
-                " .gif instead"
-            )
+        ending = _check_path(path)
         writer = PillowWriter(self.fps) if ending == ".gif" else FFMpegWriter(self.fps, "h264")
         with replacing(path, overwrite=True) as partial, tempfile.TemporaryDirectory() as folder:
             written = Path(folder) / f"animation{ending}"
@@ -87,6 +80,20 @@ class Animation:
             for number in range(self.frames):
                 self.show(number)
                 writer.grab_frame(facecolor=self.figure.get_facecolor())
+
+
+def _check_path(path: str | os.PathLike[str]) -> str:
+    """The ending of a path to which an animation can be written, or an OutputError."""
+    ending = Path(path).suffix.lower()
+    if ending not in (".gif", ".mp4"):
+        raise OutputError(f"animations are written as .gif or .mp4, got {os.fspath(path)!r}")
+    if ending == ".mp4" and shutil.which("ffmpeg") is None:
+        raise OutputError(
+            "MP4 needs the program ffmpeg, which is not on the PATH: install it, or write a"
+            " .gif instead"
+        )
+    check_output(path, overwrite=True)
+    return ending
 
 
 def animate(
@@ -129,6 +136,8 @@ def animate(
         raise ValueError(f'panel must be "inertia", "silhouette" or None, got {panel!r}')
     if not fps > 0:
         raise ValueError(f"fps must be above 0, got {fps!r}")
+    if path is not None:
+        _check_path(path)
     phases = ("init", "assign", "update", "converged")
     film = film_of(model, X, features, phases, FRAMES, theme)
     figure = new_figure(7 if panel is None else 10, 5, film.marks.theme)
@@ -183,5 +192,5 @@ def _curve(film: Film, panel: str) -> Floats:
     """A value for each frame; NaN before there are clusters."""
     if panel == "inertia":
         return np.array([frame.inertia for frame in film.frames])
-    labels: Sequence[Any] = [film.labels(frame) for frame in film.frames]
+    labels: Sequence[Any] = [frame.labels for frame in film.frames]
     return silhouette_of(film.scene.sample, labels)

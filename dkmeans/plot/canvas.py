@@ -13,6 +13,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dkmeans.plot.theme import Theme
 
+_TINY, _HUGE = 1e-4, 1e9  # numbers beyond them have a power of ten
+
 
 def new_figure(width: float, height: float, theme: Theme) -> Figure:
     """An empty figure of this size in inches."""
@@ -45,16 +47,24 @@ def dress(ax: Axes, theme: Theme) -> Axes:
 def numbers(axis: Axis, *, whole: bool = False, most: int = 6) -> None:
     """Few ticks, with thousands set apart and neither offset nor common power."""
     axis.set_major_locator(MaxNLocator(most, integer=whole, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value, _digits(axis))))
+
+
+def _digits(axis: Axis) -> int:
+    """Digits that tell the ticks of an axis apart."""
+    low, high = axis.get_view_interval()
+    size, span = max(abs(low), abs(high)), abs(high - low)
+    needed = math.ceil(math.log10(size / span)) + 3 if span > 0 else 0
+    return max(7, min(needed, 15) + (0 if _TINY <= size < _HUGE else 3))
 
 
 def number(value: float, digits: int = 7) -> str:
-    """A number for people, with at most so many digits."""
+    """A number for people, with at most so many digits; three fewer where it has a power of 10."""
     if not math.isfinite(value):
         return "-"
     size = abs(value)
-    if size >= 1e9 or 0 < size < 1e-4:
-        return f"{value:.4g}"
+    if size >= _HUGE or 0 < size < _TINY:
+        return f"{value:,.{digits - 3}g}"
     places = max(0, digits - len(str(int(size))))
     text = f"{value:,.{places}f}"
     return text.rstrip("0").rstrip(".") if places else text

@@ -65,6 +65,10 @@ def convergence(fits: Fits, *, theme: str = "light", ax: Axes | None = None) -> 
     for color, (label, steps, values) in zip(marks.colors, curves, strict=True):
         few = "o" if len(steps) <= _POINTS else ""
         ax.plot(steps, values, marker=few, markersize=4, linewidth=1.6, color=color, label=label)
+    low, high = ax.get_ylim()
+    room = _ROUNDING * max(abs(low), abs(high))
+    if high - low < room:  # all that differs is rounding
+        ax.set_ylim(low - room, high + room)
     title(ax, "Inertia by iteration", colors)
     if 1 < len(curves) <= NAMED:
         legend(ax, colors, loc="upper right")

@@ -78,9 +78,12 @@ def _duplicates(model: KMeans) -> Iterator[str]:
     centers = np.asarray(model.cluster_centers_, np.float64)
     if len(centers) < 2:
         return
-    distances, nearest = NearestNeighbors(n_neighbors=1).fit(centers).kneighbors()
-    close = np.flatnonzero(distances[:, 0] <= _CLOSE * _typical_distance(model))
-    pairs = sorted({(min(i, j), max(i, j)) for i, j in zip(close, nearest[close, 0], strict=True)})
+    around = centers - centers.mean(axis=0)  # scikit-learn's distances lose digits far from 0
+    search = NearestNeighbors(n_neighbors=1).fit(around)
+    nearest = search.kneighbors(return_distance=False)[:, 0]
+    distances = np.linalg.norm(around - around[nearest], axis=1)
+    close = np.flatnonzero(distances <= _CLOSE * _typical_distance(model))
+    pairs = sorted({(min(i, j), max(i, j)) for i, j in zip(close, nearest[close], strict=True)})
     if pairs:
         named = [f"{i} and {j}" for i, j in pairs]
         yield (
@@ -91,14 +94,11 @@ def _duplicates(model: KMeans) -> Iterator[str]:
 
 def _typical_distance(model: KMeans) -> float:
     """Root mean square distance of rows to their centers; of a sample, where there is one."""
-    from sklearn.metrics import pairwise_distances_argmin_min
-
     sample = model.history_.sample
     if sample is not None and len(sample):
-        _, near = pairwise_distances_argmin_min(
-            sample.rows.astype(np.float64), model.cluster_centers_.astype(np.float64)
-        )
-        return float(np.sqrt(np.mean(near**2)))
+        centers = np.asarray(model.cluster_centers_, np.float64)
+        away = sample.rows - centers[sample.labels(centers)]
+        return float(np.sqrt(np.mean(np.einsum("ij,ij->i", away, away))))
     rows = sum(cluster_sizes(model) or ())
     return float(np.sqrt(model.inertia_ / rows)) if rows else 0.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dkmeans._typing import Ints
 from dkmeans.errors import DataError
 from dkmeans.plot import draw
 from dkmeans.plot.canvas import new_figure, number, numbers, title
@@ -33,6 +32,7 @@ class Film:
 
     Parameters
     ----------
+    frames : with the rows of the scene as their samples.
     box : limits that hold the rows and the centers of all frames.
     """
 
@@ -41,22 +41,17 @@ class Film:
     marks: Marks
     box: Box
 
-    def labels(self, frame: Frame) -> Ints | None:
-        """Clusters of the rows of the scene in a frame."""
-        if self.scene.own or frame.phase == "init":
-            return frame.labels
-        assigned = frame.centers if frame.previous is None else frame.previous
-        return self.scene.sample.labels(assigned)
-
-    def draw(self, ax: Axes, frame: Frame, *, voronoi: bool, zoom: float = 1.0) -> None:
+    def draw(
+        self, ax: Axes, frame: Frame, *, voronoi: bool, arrows: bool = True, zoom: float = 1.0
+    ) -> None:
         """Draw a frame on empty axes."""
         scene, marks = self.scene, self.marks
         draw.frame_axes(ax, scene, marks, self.box)
         if voronoi:
-            draw.background(ax, scene, frame.centers, marks)
-        draw.rows(ax, scene.points, self.labels(frame), marks, zoom)
+            draw.background(ax, scene, frame.assigned, marks)
+        draw.rows(ax, scene.points, frame.labels, marks, zoom)
         places = scene.view.project(frame.centers)
-        if frame.previous is not None:
+        if arrows and frame.previous is not None:
             draw.moves(ax, scene.view.project(frame.previous), places, marks)
         draw.centers(ax, places, marks, zoom)
 
@@ -78,9 +73,9 @@ def film_of(
     if len(frames) > most:  # of which an even choice might show no move at all
         frames = [frame for frame in frames if frame.phase != "assign"]
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(most, len(frames))).round().astype(int))
-    frames = [frames[i] for i in chosen]
+    frames = [replace(frames[i], sample=scene.sample) for i in chosen]
     marks = marks_of(len(model.cluster_centers_), colors)
-    shown = [f.centers for f in frames] + [f.previous for f in frames if f.previous is not None]
+    shown = [f.centers for f in frames] + [f.assigned for f in frames]
     return Film(scene, frames, marks, scene.box(shown))
 
 
@@ -121,7 +116,7 @@ def iterations(
     figure = new_figure(3.3 * columns + 0.3, 3.0 * lines + 0.6, colors)
     grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
     for place, (ax, frame) in enumerate(zip(grid.flat, film.frames, strict=False)):
-        film.draw(ax, frame if arrows else _still(frame), voronoi=voronoi, zoom=0.6)
+        film.draw(ax, frame, voronoi=voronoi, arrows=arrows, zoom=0.6)
         title(ax, _panel_title(frame), colors)
         ax.title.set_fontsize(9.5)
         ax.set(xlabel="", ylabel="")
@@ -136,11 +131,6 @@ def iterations(
     figure.supylabel(names[1], **text)
     _legend(figure, film, arrows)
     return figure
-
-
-def _still(frame: Frame) -> Frame:
-    """The frame without the centers from which it came; labels stay."""
-    return Frame(**{**vars(frame), "previous": None})
 
 
 def _panel_title(frame: Frame) -> str:

@@ -31,17 +31,18 @@ def colors_of(k: int) -> list[tuple[str, str]]:
 
 def player_data(model: KMeans, scene: Scene) -> dict[str, Any] | None:
     """Places, labels and captions of each frame, in values that JSON has; None without frames."""
-    every = list(model.history_.frames())
-    frames = _chosen(every, model.n_clusters)
+    every, k = list(model.history_.frames()), len(model.cluster_centers_)
+    frames = _chosen(every, k)
     if not frames:
         return None
     box = scene.box([frame.centers for frame in frames])
     drawn = np.linspace(0, len(scene.points) - 1, min(MOST_ROWS, len(scene.points))).astype(int)
     labels: list[list[int]] = []
     plain = [_frame(frame, scene, box, drawn, labels) for frame in frames]
-    light, dark = zip(*colors_of(model.n_clusters), strict=True)
+    light, dark = zip(*colors_of(k), strict=True)
     names = [*scene.view.labels, ""]
     return {
+        "size": (WIDTH, HEIGHT),
         "points": _placed(scene.points[drawn], box),
         "labels": labels,
         "frames": plain,
@@ -69,8 +70,8 @@ def _frame(
 ) -> dict[str, Any]:
     """One frame; its labels are appended unless they are those of the frame before it."""
 
-    def places(centers: Floats | None) -> list[list[float]] | None:
-        return None if centers is None else _placed(scene.view.project(centers), box)
+    def places(centers: Floats) -> list[list[float]]:
+        return _placed(scene.view.project(centers), box)
 
     if frame.labels is not None:
         own = frame.labels[drawn].tolist()
@@ -81,7 +82,7 @@ def _frame(
         "step": frame.step,
         "caption": frame.caption,
         "centers": places(frame.centers),
-        "previous": places(frame.previous),
+        "assigned": places(frame.assigned),
         "labels": None if frame.labels is None else len(labels) - 1,
         "inertia": None if math.isnan(frame.inertia) else frame.inertia,
     }

@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, cast
 
 from dkmeans import __version__, plot
-from dkmeans.data.outputs import replacing
+from dkmeans.data.outputs import check_output, replacing
 from dkmeans.errors import DataError
 from dkmeans.plot import tables
 from dkmeans.plot.canvas import new_figure
@@ -67,9 +67,10 @@ def model_report(
     OutputError
         If the file cannot be written.
     """
+    check_output(path, overwrite=True)
     part = _model_part(model, X, saved)
     context = {
-        "title": f"K-means: {model.n_clusters:,} clusters",
+        "title": f"K-means: {len(model.cluster_centers_):,} clusters",
         "lead": tables.lead(model),
         "warnings": diagnose(model),
         "result": tables.result(model),
@@ -95,6 +96,7 @@ def sweep_report(
     OutputError
         If the file cannot be written.
     """
+    check_output(path, overwrite=True)
     k = _chosen_k(found)
     model = found.models[k]
     part = _model_part(model, None, (saved or {}).get(k))

@@ -16,6 +16,7 @@ from dkmeans.engine.scatter import MAX_COVARIANCE, Glance, GlanceStep, Scatter
 from dkmeans.engine.survey import history_spec
 from dkmeans.errors import DataError
 from dkmeans.plot import view as views
+from dkmeans.plot.theme import spread
 from dkmeans.plot.view import View
 from dkmeans.record.sample import RowSample
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from dkmeans.kmeans import KMeans
 
 ROWS = 10_000  # of X that are drawn
-_GOLDEN = (np.sqrt(5) - 1) / 2
 _MARGIN = 0.06  # of the range of the data, at each side
 _STRIP = 0.75  # of half the height of a strip, in which rows are spread
 
@@ -41,13 +41,11 @@ class Scene:
     view : where they are in the picture.
     points : (m, 2) their places. In a strip, where there is one direction, the second is a spread
         that depends on the row's global number alone.
-    own : whether the sample is that of the model's history.
     """
 
     sample: RowSample
     view: View
     points: Floats
-    own: bool
 
     def box(self, centers: Sequence[AnyArray]) -> Box:
         """Limits of a picture of the rows and of all these arrays of centers (k, d)."""
@@ -94,8 +92,8 @@ def scene_of(
         view = views.principal_of_sample(sample)
     points = view.project(sample.rows)
     if view.is_line:
-        points[:, 1] = _STRIP * (2 * (sample.index * _GOLDEN % 1) - 1)
-    return Scene(sample, view, points, own=X is None)
+        points[:, 1] = _STRIP * (2 * (spread(sample.index)) - 1)
+    return Scene(sample, view, points)
 
 
 def sample_of(model: KMeans) -> RowSample:
@@ -127,7 +125,7 @@ def _chosen(features: Features, names: Sequence[str]) -> list[int]:
     """Numbers of the features to show; none of them asks for principal components."""
     if features is None:
         return list(range(len(names))) if len(names) <= 2 else []
-    wanted = [features] if isinstance(features, str | int) else list(features)
+    wanted = [features] if isinstance(features, str | int | Integral) else list(features)
     numbers = [_number(feature, names) for feature in wanted]
     if not 1 <= len(set(numbers)) == len(numbers) <= 2:
         raise ValueError(f"features must be one or two different features, got {features!r}")
@@ -137,7 +135,8 @@ def _chosen(features: Features, names: Sequence[str]) -> list[int]:
 def _number(feature: Any, names: Sequence[str]) -> int:
     if feature in names:
         return list(names).index(feature)
-    if isinstance(feature, Integral) and 0 <= int(feature) < len(names):
+    counts = not isinstance(feature, bool) and isinstance(feature, Integral)
+    if counts and 0 <= int(feature) < len(names):
         return int(feature)
     have = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     raise ValueError(

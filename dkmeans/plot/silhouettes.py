@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from sklearn.metrics import silhouette_samples
-from sklearn.metrics.pairwise import euclidean_distances
 
 from dkmeans._typing import Floats, Ints
 from dkmeans.errors import DataError
@@ -17,6 +15,7 @@ from dkmeans.plot.draw import LABELLED
 from dkmeans.plot.scene import rows_of
 from dkmeans.plot.theme import marks_of, theme_of
 from dkmeans.record.sample import RowSample
+from dkmeans.silhouettes import Silhouettes
 
 if TYPE_CHECKING:
     from dkmeans.kmeans import KMeans
@@ -32,12 +31,11 @@ def thin(sample: RowSample) -> Ints:
 def silhouette_of(sample: RowSample, labels: Sequence[Ints | None]) -> Floats:
     """Mean silhouette of the sample under each of the labels; NaN where there is none."""
     at = thin(sample)
-    distances = euclidean_distances(sample.rows[at].astype(np.float64))
-    np.fill_diagonal(distances, 0)
+    rows = sample.rows[at].astype(np.float64)
     found = np.full(len(labels), np.nan)
     for i, given in enumerate(labels):
         if given is not None and 1 < len(np.unique(given[at])) < len(at):
-            found[i] = silhouette_samples(distances, given[at], metric="precomputed").mean()
+            found[i] = Silhouettes.of(rows, given[at]).values.mean()
     return found
 
 
@@ -76,13 +74,14 @@ def silhouette(
             f"silhouettes need rows in at least two clusters, and more rows than clusters; the"
             f" {len(at)} rows of the sample are in {len(np.unique(labels))}"
         )
-    values = silhouette_samples(sample.rows[at].astype(np.float64), labels)
+    values = Silhouettes.of(sample.rows[at].astype(np.float64), labels).values
     marks, ax = marks_of(k, colors), axes_for(ax, colors, 6.5, 5.5)
     gap, start, ticks = max(1, len(at) // (12 * k)), 0, dict[int, float]()
     for cluster in np.unique(labels):
-        blade = np.sort(values[labels == cluster])
-        places = start + np.arange(len(blade))
-        ax.barh(places, blade, height=1.0, color=marks.colors[cluster], linewidth=0)
+        blade = np.sort(values[labels == cluster])[::-1]
+        edges, ends = start + np.arange(len(blade) + 1) - 0.5, np.append(blade, blade[-1])
+        color = marks.colors[cluster]
+        ax.fill_betweenx(edges, 0, ends, step="post", color=color, linewidth=0)
         ticks[int(cluster)] = start + len(blade) / 2
         start += len(blade) + gap
     mean = float(values.mean())

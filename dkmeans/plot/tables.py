@@ -12,6 +12,7 @@ from dkmeans._typing import Floats
 from dkmeans.plot.diagnosis import cluster_sizes, isolated
 from dkmeans.plot.player import colors_of
 from dkmeans.plot.scene import feature_names
+from dkmeans.record.frames import ending
 from dkmeans.scoring import TITLES, Scores
 
 if TYPE_CHECKING:
@@ -56,12 +57,8 @@ def lead(model: KMeans) -> str:
 def result(model: KMeans) -> Lines:
     """What came out."""
     sizes = cluster_sizes(model)
-    ended = {
-        "converged": "converged: no center moves any more",
-        "tol": "the centers moved by no more than tol",
-        "max_iter": "max_iter was reached: not converged",
-    }[model.stop_reason_]
-    lines = [("Inertia", f"{model.inertia_:.9g}"), ("Iterations", f"{model.n_iter_:,}; {ended}")]
+    ended = ending(model.stop_reason_, model.n_iter_)
+    lines = [("Inertia", f"{model.inertia_:.9g}"), ("End", ended)]
     if sizes:
         lines.append(("Cluster sizes", f"{min(sizes):,} to {max(sizes):,} rows"))
     return lines

@@ -88,6 +88,12 @@ class Marks:
         return [(shape, at) for shape, at in found if len(at)]
 
 
+def spread(numbers: Ints) -> Floats:
+    """Places from 0 to 1 for whole numbers: evenly spread, neighbouring numbers far apart."""
+    places: Floats = numbers * _GOLDEN % 1
+    return places
+
+
 def marks_of(k: int, theme: Theme) -> Marks:
     """Marks for k clusters.
 
@@ -97,5 +103,5 @@ def marks_of(k: int, theme: Theme) -> Marks:
     if k <= NAMED:
         return Marks(theme, to_rgba_array([*_OKABE_ITO, theme.ink][:k]), ("o",))
     places = np.empty(k)
-    places[np.argsort(np.arange(k) * _GOLDEN % 1)] = np.linspace(*theme.ramp, k)
+    places[np.argsort(spread(np.arange(k)))] = np.linspace(*theme.ramp, k)
     return Marks(theme, mpl.colormaps["viridis"](places), _SHAPES)

@@ -22,9 +22,7 @@ from dkmeans.record.sample import RowSample
 if TYPE_CHECKING:
     import pandas as pd
 
-CENTER_BYTES = (
-    64 * 2**20
-)  # centers kept by a history in all; beyond, every other step's are dropped
+CENTER_BYTES = 2**26  # centers kept by a history in all, but for those at the ends of its runs
 _SHOWN = 5  # steps at either end of a long table in a notebook
 _HEAD = ["phase", "step", "inertia", "shift", "smallest", "largest", "s", "passes", "MB read"]
 
@@ -184,11 +182,16 @@ class History(Sequence[Iteration]):
         )
 
     def append(self, iteration: Iteration) -> None:
-        """Add a step; drops every other step's centers when they grow past ``CENTER_BYTES``."""
+        """Add a step; centers are dropped when they grow past ``CENTER_BYTES``.
+
+        Each run keeps those of its first and last step, and every other one of those between.
+        """
         self._iterations.append(iteration)
         kept = [i for i, step in enumerate(self._iterations) if step.centers is not None]
-        if iteration.centers is not None and len(kept) * iteration.centers.nbytes > CENTER_BYTES:
-            for i in kept[1:-1:2]:
+        if iteration.centers is None or len(kept) * iteration.centers.nbytes <= CENTER_BYTES:
+            return
+        for run in {self._iterations[i].run for i in kept}:
+            for i in [i for i in kept if self._iterations[i].run == run][1:-1:2]:
                 self._iterations[i] = replace(self._iterations[i], centers=None)
 
     def to_frame(self) -> pd.DataFrame:

@@ -5,7 +5,8 @@
   const data = JSON.parse(node.textContent);
   const byId = (id) => document.getElementById(id);
   const [picture, caption, slider, number] = ["player", "player-caption", "frame", "number"].map(byId);
-  const [width, height] = [1000, 640];
+  const [width, height] = data.size;
+  picture.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const star = "M0-15 4-5 15-5 6 2 9 13 0 6-9 13-6 2-15-5-4-5Z";
 
   const make = (parent, name, attributes) => {
@@ -54,7 +55,7 @@
     const frame = data.frames[current];
     const labels = frame.labels === null ? [] : data.labels[frame.labels];
     points.forEach((point, i) => point.setAttribute("fill", color(labels[i])));
-    const from = frame.previous === null ? frame.centers : frame.previous;
+    const from = frame.assigned;
     regions.forEach((polygon, i) => polygon.setAttribute("points", region(from, i)));
     frame.centers.forEach(([x, y], i) => {
       centers[i].style.transform = `translate(${x}px, ${y}px)`;

@@ -1,0 +1,155 @@
+"""``dkmeans image``."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dkmeans.cli import options
+from dkmeans.cli.display import show_json, showing
+from dkmeans.cli.errors import Failure
+
+if TYPE_CHECKING:
+    from dkmeans.image import Quantized
+
+_OUTPUTS = ("output", "labels", "palette")
+_EXAMPLE = """
+dkmeans image photo.jpg -k 16 -o out.png --palette palette.gpl --seed 0
+dkmeans image slide.tif --k-list 8,64 -o out-{k}.tif --labels labels-{k}.zarr
+"""
+
+
+@click.command(
+    "image",
+    short_help="Find the K colours of an image and write it in them.",
+    epilog=options.example(_EXAMPLE),
+)
+@click.argument("input")
+@click.option("-k", "--n-clusters", type=click.IntRange(min=1), help="Colours.")
+@click.option(
+    "--k-list",
+    type=options.Numbers(),
+    metavar="K,K",
+    help="Several numbers of colours; outputs have {k} in their names.",
+)
+@click.option("--output", "-o", metavar="PATH", help="Write the image to .png, .tif or .zarr.")
+@click.option("--labels", metavar="PATH", help="Write which colour each pixel has, to .zarr.")
+@click.option(
+    "--palette", metavar="PATH", help="Write the colours to .json, .gpl (GIMP) or .png (swatches)."
+)
+@click.option(
+    "--space",
+    type=click.Choice(["srgb", "lab", "oklab"]),
+    default="srgb",
+    show_default=True,
+    help="Space in which distances between colours are taken.",
+)
+@click.option("--n-init", type=click.IntRange(min=1), help="Restarts.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of all draws.")
+@click.option(
+    "--any-size", is_flag=True, help="Decode pictures beyond Pillow's limit for trusted ones."
+)
+@options.memory_option
+@options.cluster_options
+@options.overwrite_option
+@options.quiet_option
+@options.json_option
+def command(**given: Any) -> None:
+    """Find the K colours of the image INPUT with the least squared error over all of its pixels.
+
+    INPUT is a Zarr array, a TIFF, or a picture that Pillow reads, by path. A PNG of up to 256
+    opaque colours is written with a palette.
+    """
+    from dkmeans.image import quantize
+
+    numbers = _numbers(given)
+    outputs = {k: _outputs(given, k, several=len(numbers) > 1) for k in numbers}
+    began = time.perf_counter()
+    hidden = given["quiet"] or given["as_json"]
+    with options.cluster(given), showing(hidden=hidden):
+        found = quantize(
+            given["input"],
+            numbers,
+            random_state=given["seed"],
+            space=given["space"],
+            n_init=given["n_init"] or "auto",
+            any_size=given["any_size"],
+            memory_limit=given["memory_limit"],
+        )
+        for k in numbers:
+            found[k].check_outputs(**outputs[k], overwrite=given["overwrite"])
+        for k in numbers:
+            found[k].write(**outputs[k], overwrite=given["overwrite"])
+    seconds = time.perf_counter() - began
+    if given["as_json"]:
+        lines = [_line(found[k], k) | {"outputs": outputs[k]} for k in numbers]
+        show_json(
+            {"input": given["input"], "seconds": seconds, "space": given["space"], "k": lines}
+        )
+        return
+    _show_table([_line(found[k], k) for k in numbers])
+    for k in numbers:
+        for name, path in outputs[k].items():
+            click.echo(f"{name}  {path}")
+
+
+def _numbers(given: options.Given) -> list[int]:
+    """The numbers of colours that are asked for, in ascending order."""
+    if (given["n_clusters"] is None) == (given["k_list"] is None):
+        raise Failure("give either -k or --k-list (see dkmeans image --help)")
+    return given["k_list"] or [given["n_clusters"]]
+
+
+def _outputs(given: options.Given, k: int, *, several: bool) -> dict[str, str]:
+    """Paths of the outputs for k colours, none of which is there unless it may be replaced."""
+    from dkmeans.data.image_sinks import PALETTES, PICTURES, kind_of_output
+    from dkmeans.data.outputs import check_output
+
+    kinds = {"output": PICTURES, "labels": (".zarr",), "palette": PALETTES}
+    found: dict[str, str] = {}
+    for name in _OUTPUTS:
+        path = given[name]
+        if path is None:
+            continue
+        if several and "{k}" not in path:
+            raise Failure(f"--{name}: {path} must have {{k}} in it, for several numbers of colours")
+        path = path.replace("{k}", str(k))
+        folder = kind_of_output(path, kinds[name]) == ".zarr"
+        target = check_output(path, given["overwrite"], folder=folder)
+        if os.path.realpath(target) == os.path.realpath(given["input"]):
+            raise Failure(f"--{name}: {path} is the input")
+        if target in found.values():
+            raise Failure(f"--{name}: another output is {path} as well")
+        found["image" if name == "output" else name] = target
+    return found
+
+
+def _line(found: Quantized, k: int) -> dict[str, Any]:
+    """What there is to say of k colours."""
+    return {
+        "k": k,
+        "colors": len(found.palette),
+        "mse": found.mse,
+        "psnr": found.psnr if math.isfinite(found.psnr) else None,
+        "inertia": found.inertia,
+        "compression_ratio": found.compression_ratio,
+        "seconds": found.seconds,
+        "passes": found.passes,
+    }
+
+
+def _show_table(lines: list[dict[str, Any]]) -> None:
+    """Print a line for each number of colours."""
+    formats = {"k": "d", "mse": ".4f", "psnr": ".2f", "seconds": ".2f", "passes": "d"}
+    heads = {"mse": "MSE", "psnr": "PSNR dB"}
+    table = [[heads.get(name, name) for name in formats]]
+    for line in lines:
+        cells = [(line[name], spec) for name, spec in formats.items()]
+        table.append(["-" if value is None else format(value, spec) for value, spec in cells])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        click.echo("  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)))

@@ -1,0 +1,91 @@
+"""TIFF, BigTIFF and OME-TIFF as arrays of which only the tiles or strips asked for are read."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import Any
+
+import numpy as np
+
+from dkmeans._typing import AnyArray
+from dkmeans.data.blocks import READ_BYTES
+from dkmeans.errors import SourceError
+
+_ALPHA = (1, 2)  # associated or not, in the tag ExtraSamples
+_BANDS_LAST, _BANDS_FIRST = ("YX", "YXS", "YXC"), ("SYX", "CYX")
+
+
+class TiffPixels:
+    """The first image of a TIFF at its full resolution, (height, width[, bands]).
+
+    Parameters
+    ----------
+    path : of the file, which stays open while this lives, once a block was read.
+
+    Attributes
+    ----------
+    chunk : height and width of a tile, or of strips.
+    alpha : whether the last band is alpha, as the file says.
+    """
+
+    def __init__(self, path: str) -> None:
+        import tifffile
+
+        self.path = path
+        self._lock = threading.Lock()
+        self._array: Any = None
+        with tifffile.TiffFile(path) as file:
+            series = file.series[0]
+            page = series.keyframe
+            if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+                raise SourceError(f"{path} has a palette of its own; save it as RGB first")
+            if series.axes not in _BANDS_LAST + _BANDS_FIRST:
+                raise SourceError(
+                    f"{path} holds an image with the axes {series.axes} {series.shape}; expected"
+                    " height and width (YX) and bands, so save one plane of it"
+                )
+            self._bands_first = series.axes in _BANDS_FIRST
+            self._mapped = page.is_memmappable and series.dataoffset is not None
+            shape = tuple(int(size) for size in series.shape)
+            self.shape = (*shape[1:], shape[0]) if self._bands_first else shape
+            self.dtype = np.dtype(series.dtype).newbyteorder("=")
+            self.alpha = bool(page.extrasamples) and page.extrasamples[-1] in _ALPHA
+            self.chunk = (int(page.tilelength), int(page.tilewidth))
+            if not page.is_tiled:
+                self.chunk = self._lines(1 if self._mapped else int(page.rowsperstrip))
+        self.ndim = len(self.shape)
+
+    def _lines(self, strip: int) -> tuple[int, int]:
+        """Height and width of as many strips as are read at once."""
+        line_bytes = int(np.prod(self.shape[1:])) * self.dtype.itemsize
+        lines = max(1, READ_BYTES // (strip * line_bytes)) * strip
+        return min(lines, self.shape[0]), self.shape[1]
+
+    def __getitem__(self, key: tuple[slice, ...]) -> AnyArray:
+        try:
+            array = self._open()
+            if self._bands_first:
+                block = np.moveaxis(np.asarray(array[(key[2], *key[:2])]), 0, 2)
+            else:
+                block = np.asarray(array[key])
+        except Exception as error:
+            lines = f"lines {key[0].start} to {key[0].stop}"
+            raise SourceError(f"cannot read {lines} of {self.path}: {error}") from error
+        return np.ascontiguousarray(block, self.dtype)
+
+    def _open(self) -> Any:
+        import tifffile
+        import zarr
+
+        with self._lock:
+            if self._array is None and self._mapped:
+                self._array = tifffile.memmap(self.path, series=0, level=0, mode="r")
+            elif self._array is None:
+                store = tifffile.imread(self.path, aszarr=True, series=0, level=0)
+                self._array = zarr.open_array(store, mode="r")
+                weakref.finalize(self, store.close)
+            return self._array
+
+    def __reduce__(self) -> Any:
+        return TiffPixels, (self.path,)

@@ -1,0 +1,165 @@
+"""Exact counts of the distinct rows of small unsigned bytes, and values looked up by row.
+
+A row of up to three bytes is one number below 2^24, its *code*. Each block is sorted and counted
+on its own, so that what is added to the total is seldom longer than a fraction of the block.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dkmeans._typing import AnyArray, Floats, Ints
+
+MAX_COLUMNS = 3  # of a row that has a code
+_PAIR_BYTES = 12  # of a code and its count
+
+
+def pack(rows: AnyArray) -> Ints:
+    """Codes (n,) uint32 of rows (n, d) uint8; the first column is the most significant byte."""
+    codes = rows[:, 0].astype(np.uint32)
+    for column in range(1, rows.shape[1]):
+        codes <<= np.uint32(8)
+        codes |= rows[:, column]
+    return codes
+
+
+def unpack(codes: Ints, columns: int) -> AnyArray:
+    """Rows (n, columns) uint8 of codes (n,); the inverse of :func:`pack`."""
+    rows = np.empty((len(codes), columns), np.uint8)
+    for column in range(columns):
+        rows[:, column] = (codes >> np.uint32(8 * (columns - 1 - column))) & np.uint32(255)
+    return rows
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Codes (m,) uint32 in ascending order, and how many rows have each, (m,) int64."""
+
+    codes: Ints
+    counts: Ints
+
+    @staticmethod
+    def of(codes: Ints) -> Counts:
+        """Count codes (n,), which are sorted in place."""
+        codes.sort()
+        starts = np.flatnonzero(np.diff(codes, prepend=~codes[:1]))
+        return Counts(codes[starts], np.diff(starts, append=len(codes)))
+
+    @staticmethod
+    def combine(parts: Sequence[Counts]) -> Counts:
+        """Add the counts of equal codes."""
+        parts = [part for part in parts if len(part.codes)] or [parts[0]]
+        if len(parts) == 1:
+            return parts[0]
+        codes, at = np.unique(np.concatenate([p.codes for p in parts]), return_inverse=True)
+        counts = np.zeros(len(codes), np.int64)
+        np.add.at(counts, at, np.concatenate([p.counts for p in parts]))
+        return Counts(codes, counts)
+
+
+class Total:
+    """Counts of this process, to which its threads add: one array, however many blocks there are.
+
+    Parameters
+    ----------
+    columns : bytes of a row.
+    n_rows : rows that are counted at most.
+    """
+
+    def __init__(self, columns: int, n_rows: int) -> None:
+        width = np.uint32 if n_rows < 2**32 else np.uint64
+        self._dense = np.zeros(256**columns, width)
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def pays(columns: int, n_rows: int) -> bool:
+        """Whether an array of all codes is smaller than a list of as many as there can be."""
+        return Total.n_bytes(columns) < _PAIR_BYTES * n_rows
+
+    @staticmethod
+    def n_bytes(columns: int) -> int:
+        """Bytes of such an array, for fewer than 2^32 rows."""
+        return 4 << 8 * columns
+
+    def add(self, counts: Counts) -> None:
+        """Add the counts of a block."""
+        with self._lock:
+            self._dense[counts.codes] += counts.counts.astype(self._dense.dtype)
+
+    def counts(self) -> Counts:
+        """What was added in all."""
+        codes = np.flatnonzero(self._dense)
+        return Counts(codes.astype(np.uint32), self._dense[codes].astype(np.int64))
+
+
+@dataclass(frozen=True)
+class CountStep:
+    """Count the distinct rows of a block.
+
+    Parameters
+    ----------
+    columns : leading columns that make a row.
+    skip_zero : whether rows are left out where the column after these is 0.
+    total : where this process adds up; None has each block return its own counts. A copy for
+        another process has none, so nothing is lost and nothing is counted twice.
+    """
+
+    columns: int
+    skip_zero: bool = False
+    total: Total | None = None
+
+    def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Counts:
+        rows = X[X[:, self.columns] > 0] if self.skip_zero else X
+        counts = Counts.of(pack(rows[:, : self.columns]))
+        if self.total is None:
+            return counts
+        self.total.add(counts)
+        return _NOTHING
+
+    def finish(self, whole: Counts, threads: int) -> Counts:
+        """All counts."""
+        return whole if self.total is None else Counts.combine([whole, self.total.counts()])
+
+    def __reduce__(self) -> Any:
+        return CountStep, (self.columns, self.skip_zero)
+
+
+_NOTHING = Counts(np.empty(0, np.uint32), np.empty(0, np.int64))
+
+
+@dataclass
+class Lookup:
+    """Labels of rows by their codes: a table of all codes, once a process needs it.
+
+    Parameters
+    ----------
+    codes : (m,) of the distinct rows.
+    values : (m,) the label of each.
+    columns : bytes of a row.
+    """
+
+    codes: Ints
+    values: Ints
+    columns: int
+    _table: Ints | None = field(default=None, repr=False)
+    _lock: Any = field(default_factory=threading.Lock, repr=False)
+
+    def labels(self, X: AnyArray, offset: int | None = 0) -> Ints:
+        """Label of each row (n, columns), (n,) int32; 0 where the row was not counted."""
+        return self._all()[pack(X)].astype(np.int32)
+
+    def _all(self) -> Ints:
+        with self._lock:
+            if self._table is None:
+                width = np.min_scalar_type(int(self.values.max(initial=0)))
+                self._table = np.zeros(256**self.columns, width)
+                self._table[self.codes] = self.values
+            return self._table
+
+    def __reduce__(self) -> Any:
+        return Lookup, (self.codes, self.values, self.columns)

@@ -1,0 +1,117 @@
+"""Pixels in the colours that stand for them, and how far they are from these."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans.engine import exact
+from dkmeans.engine.predict import Model
+
+
+class Labeller(Protocol):
+    """Says which colour a pixel has."""
+
+    def labels(self, X: AnyArray, offset: int | None = 0) -> Ints:
+        """Labels (n,) int32 of pixels (n, bands); -1 for those with NaN."""
+
+
+@dataclass(frozen=True)
+class Painter:
+    """Labels of the pixels of a block, and what the block looks like in their colours."""
+
+    labeller: Labeller
+    colors: AnyArray
+    alpha: bool
+    flat: bool
+
+    @staticmethod
+    def mark_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """A label, and how opaque the pixel is, which no label says."""
+        return np.dtype([("label", np.int32), ("alpha", dtype)])
+
+    def labels(self, block: AnyArray) -> Ints:
+        """(height, width) of a block (height, width, bands); -1 where a pixel takes no part."""
+        bands = self.colors.shape[1]
+        rows = np.ascontiguousarray(block[:, :, :bands]).reshape(-1, bands)
+        labels = self.labeller.labels(rows).reshape(block.shape[:2])
+        if self.alpha:
+            labels[block[:, :, -1] == 0] = -1
+        return labels
+
+    def marks(self, block: AnyArray) -> AnyArray:
+        """Labels with alpha."""
+        marks = np.empty(block.shape[:2], self.mark_dtype(block.dtype))
+        marks["label"] = self.labels(block)
+        marks["alpha"] = block[:, :, -1]
+        return marks
+
+    def painted(self, marks: AnyArray) -> AnyArray:
+        """Pixels in the colours of their labels; those of no colour are 0, of floats NaN."""
+        labels = marks["label"]
+        pixels: AnyArray = self.colors[labels]
+        pixels[labels < 0] = np.nan if pixels.dtype.kind == "f" else 0
+        if self.alpha:
+            pixels = np.concatenate([pixels, marks["alpha"][:, :, None]], axis=2)
+        return pixels[:, :, 0] if self.flat else pixels
+
+    def image(self, block: AnyArray) -> AnyArray:
+        """The block in these colours."""
+        return self.painted(self.marks(block))
+
+    def indices(self, marks: AnyArray) -> AnyArray:
+        """Labels as bytes."""
+        return marks["label"].astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """For each model the exact sum of squared errors, and the rows of each label.
+
+    Parameters
+    ----------
+    totals : (models, LIMBS), for :func:`dkmeans.engine.exact.to_float`.
+    sizes : (k,) for each model; rows of weight 0 are not counted.
+    """
+
+    totals: Ints
+    sizes: tuple[Ints, ...]
+
+    @staticmethod
+    def combine(parts: Sequence[Errors]) -> Errors:
+        """Add up."""
+        sizes = zip(*(part.sizes for part in parts), strict=True)
+        return Errors(
+            exact.combine([part.totals for part in parts]),
+            tuple(np.sum(each, axis=0) for each in sizes),
+        )
+
+
+@dataclass(frozen=True)
+class ErrorStep:
+    """Score a block under several models, each row against the colour of its label.
+
+    Parameters
+    ----------
+    colors : (k, d) of each model, in place of its centers.
+    """
+
+    models: tuple[Model, ...]
+    colors: tuple[AnyArray, ...]
+
+    def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Errors:
+        from dkmeans.engine import sum_kernels
+
+        totals, sizes = exact.zeros(len(self.models)), []
+        for at, (model, colors) in enumerate(zip(self.models, self.colors, strict=True)):
+            labels = model.labels(X, offset)
+            sum_kernels.cost(X, weights, colors.astype(np.float64), labels, totals[at])
+            counted = labels >= 0
+            if len(weights):
+                counted &= weights > 0
+            sizes.append(np.bincount(labels[counted], minlength=len(colors)))
+        return Errors(totals, tuple(sizes))

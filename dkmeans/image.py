@@ -1,0 +1,350 @@
+"""Images in few colours, found from all of their pixels."""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from numbers import Integral
+from typing import Any
+
+import dask
+import dask.array as da
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from dkmeans._typing import AnyArray, Floats
+from dkmeans.data import image_sinks
+from dkmeans.data.image_sinks import Picture
+from dkmeans.data.image_source import Image, open_image
+from dkmeans.data.outputs import check_output, replacing
+from dkmeans.engine import color_spaces, progress
+from dkmeans.engine.painting import Painter
+from dkmeans.engine.passes import default_threads
+from dkmeans.errors import DataError
+from dkmeans.palettes import Palette, Search, distinct_palettes, few_pass_palettes
+
+_INDICES = 256  # colours of a PNG with a palette, at most
+
+
+def quantize(
+    image: Any,
+    k: int | Iterable[int],
+    *,
+    random_state: Any = None,
+    space: str = "srgb",
+    n_init: int | str = "auto",
+    alpha: bool | None = None,
+    any_size: bool = False,
+    memory_limit: int | str | None = None,
+) -> Any:
+    """Find the ``k`` colours that stand for all pixels of an image with the least squared error.
+
+    The distinct colours of an image of 8 bits and up to 3 bands, alpha not counted, are counted in
+    one pass, and clustered in memory with their counts as weights: that is k-means on all pixels.
+    Other images are clustered by :class:`~dkmeans.KMeans`, in few passes over their pixels, which
+    are numbered chunk after chunk: where chunks split the lines, its draws depend on the chunks.
+
+    Parameters
+    ----------
+    image : ndarray, dask array, zarr.Array (height, width[, bands]), or path
+        A path names a Zarr array, a TIFF, or a picture that Pillow reads.
+    k : int or several
+        Colours; more than there are distinct ones in the image give those, and a warning. Several
+        are found from the same pass.
+    random_state : int, RandomState or None, default=None
+        Determines the draws.
+    space : {"srgb", "lab", "oklab"}, default="srgb"
+        Space in which squared distances are taken: CIE Lab under D65 and Oklab (Ottosson 2020) are
+        for sRGB of 8 bits.
+    n_init : "auto" or int, default="auto"
+        Restarts; "auto" is 3 where distinct colours are clustered, else 1.
+    alpha : bool, optional
+        Whether the last band is alpha: it is kept, and pixels for which it is 0 take no part. None:
+        as the file says; for arrays, whether there are 4 bands.
+    any_size : bool, default=False
+        Decode pictures beyond Pillow's limit against decompression bombs.
+    memory_limit : int, str or None, default=None
+        Bytes that this may use above what the process has, such as ``"1 GiB"``.
+
+    Returns
+    -------
+    Quantized, or a dict of one for each k where there are several
+
+    Raises
+    ------
+    SourceError, DataError
+        The image cannot be read, or is none; every pixel is transparent.
+    MemoryLimitError
+        The work does not fit in ``memory_limit``.
+    MissingExtraError
+        The file needs Pillow or tifffile: ``pip install "dkmeans[image]"``.
+
+    References
+    ----------
+    Lloyd 1982, "Least squares quantization in PCM".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dkmeans.image import quantize
+    >>> found = quantize(np.array([[0, 1, 200], [0, 2, 200]], np.uint8), 2, random_state=0)
+    >>> found.palette.tolist(), found.labels.tolist()
+    ([[1], [200]], [[0, 0, 1], [0, 0, 1]])
+    """
+    several = not isinstance(k, Integral)
+    numbers = _numbers(k)
+    opened = open_image(image, alpha=alpha, any_size=any_size)
+    _check_space(opened, space)
+    road = distinct_palettes if opened.is_countable else few_pass_palettes
+    palettes = road(opened, numbers, Search(space, n_init, random_state, memory_limit))
+    found = {}
+    for number, palette in zip(numbers, palettes, strict=True):
+        if len(palette.colors) < number:
+            warnings.warn(
+                f"{opened.where} has {len(palette.colors)} distinct colours, fewer than k={number}:"
+                " the palette has no more",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        found[number] = Quantized(palette, opened)
+    return found if several else found[numbers[0]]
+
+
+def _numbers(k: Any) -> list[int]:
+    numbers: list[Any] = list(k) if np.iterable(k) else [k]
+    wrong = [n for n in numbers if isinstance(n, bool) or not isinstance(n, Integral) or n < 1]
+    if wrong or not numbers:
+        got = repr(wrong[0]) if wrong else "none"
+        raise ValueError(f"k must be a positive integer or several, such as [2, 4, 8]; got {got}")
+    return sorted({int(n) for n in numbers})
+
+
+def _check_space(image: Image, space: str) -> None:
+    if space not in color_spaces.SPACES:
+        raise ValueError(f"space must be one of {', '.join(color_spaces.SPACES)}; got {space!r}")
+    if space != "srgb" and not (image.is_countable and image.colors == 3):
+        raise DataError(
+            f"space={space!r} is for 3 bands of 8 bits; {image.where} has {image.colors} of"
+            f" {image.dtype}, for which there is space='srgb'"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """An image in few colours.
+
+    Parameters
+    ----------
+    found : the colours, and which pixel has which.
+    source : the image that they are of.
+    """
+
+    found: Palette
+    source: Image
+
+    @property
+    def palette(self) -> AnyArray:
+        """The colours (k, bands) in the type of the image, that of the most pixels first."""
+        return self.found.colors
+
+    @property
+    def shares(self) -> Floats:
+        """Share of the pixels that each colour has, (k,)."""
+        return np.asarray(self.found.sizes / self.found.sizes.sum())
+
+    @property
+    def hex(self) -> tuple[str, ...]:
+        """The colours as ``#rrggbb``, where they have 8 bits and 1 or 3 bands."""
+        if self.palette.dtype != np.uint8 or self.palette.shape[1] not in (1, 3):
+            raise DataError(f"{self.palette.shape[1]} bands of {self.palette.dtype} have no names")
+        return tuple(
+            image_sinks.hex_name(color) for color in image_sinks.rgb(self.palette).tolist()
+        )
+
+    @property
+    def centers(self) -> Floats:
+        """The centers (k, bands) in the space of the search, of which the palette is rounded."""
+        return self.found.centers
+
+    @property
+    def inertia(self) -> float:
+        """Sum of squared distances of all pixels to their centers, in the space of the search."""
+        return self.found.inertia
+
+    @property
+    def mse(self) -> float:
+        """Mean squared error over the pixels and bands of ``image``, exact; in sRGB."""
+        return self.found.sq_error / (int(self.found.sizes.sum()) * len(self.palette[0]))
+
+    @property
+    def psnr(self) -> float:
+        """Peak signal-to-noise ratio in dB; infinite without error, NaN for floats."""
+        if self.palette.dtype.kind not in "iu":
+            return math.nan
+        peak = float(np.iinfo(self.palette.dtype).max)
+        return math.inf if self.mse == 0 else 20 * math.log10(peak / math.sqrt(self.mse))
+
+    @property
+    def compression_ratio(self) -> float:
+        """Bits of the pixels to bits of their labels, at least one each, and of the palette."""
+        color_bits = 8 * self.palette.itemsize * self.palette.shape[1]
+        label_bits = max(1, (len(self.palette) - 1).bit_length())
+        label_bytes = self.source.n_pixels * label_bits / 8
+        return float(self.source.n_pixels * color_bits / 8 / (label_bytes + self.palette.nbytes))
+
+    @property
+    def passes(self) -> int:
+        """Passes over the pixels that the search took, for all k at once."""
+        return self.found.passes
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the search, without the passes that it shares with other k."""
+        return self.found.seconds
+
+    @cached_property
+    def labels(self) -> Any:
+        """Which colour each pixel has, (height, width) int32; lazy where the image is.
+
+        It is -1 for pixels that take no part: transparent, or NaN.
+        """
+        return self._result("labels", 2, np.dtype(np.int32))
+
+    @cached_property
+    def image(self) -> Any:
+        """The image in these colours, of the same shape and type; lazy where it is."""
+        return self._result("image", 2 if self.source.flat else 3, self.source.dtype)
+
+    def write(
+        self,
+        image: str | os.PathLike[str] | None = None,
+        *,
+        labels: str | os.PathLike[str] | None = None,
+        palette: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        """Write outputs, each whole or not at all; image and labels in one pass over the pixels.
+
+        Parameters
+        ----------
+        image : ends in .png, .tif or .zarr; a PNG has a palette for up to 256 opaque colours.
+        labels : ends in .zarr.
+        palette : ends in .json, .gpl (GIMP) or .png (swatches).
+        overwrite : replace what is there, once the new output is whole.
+        threads : chunks at work at once.
+
+        Raises
+        ------
+        OutputError
+            An output exists already, cannot be written, or its format cannot hold the image.
+        """
+        self.check_outputs(image, labels=labels, palette=palette, overwrite=overwrite)
+        if palette is not None:
+            image_sinks.write_palette(palette, self.palette, self.shares, overwrite=overwrite)
+        if image is None and labels is None:
+            return
+        with ExitStack() as stack:
+            marks = self._marks(threads or default_threads())
+            if labels is not None:
+                partial = stack.enter_context(replacing(labels, overwrite, folder=True))
+                marks = _storing(marks, partial, self._labels_picture())
+            if image is None:
+                deque(marks, maxlen=0)
+                return
+            kind = image_sinks.kind_of_output(image, image_sinks.PICTURES)
+            partial = stack.enter_context(replacing(image, overwrite, folder=kind == ".zarr"))
+            picture = self._picture(kind)
+            paint = (
+                self._painter().indices if picture.palette is not None else self._painter().painted
+            )
+            image_sinks.write_picture(partial, kind, map(paint, marks), picture)
+
+    def check_outputs(
+        self,
+        image: str | os.PathLike[str] | None = None,
+        *,
+        labels: str | os.PathLike[str] | None = None,
+        palette: str | os.PathLike[str] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """Raise the OutputError that :meth:`write` would, before any work."""
+        if image is not None:
+            kind = image_sinks.kind_of_output(image, image_sinks.PICTURES)
+            check_output(image, overwrite, folder=kind == ".zarr")
+            image_sinks.check_picture(image, self._picture(kind))
+        if labels is not None:
+            image_sinks.kind_of_output(labels, (".zarr",))
+            check_output(labels, overwrite, folder=True)
+        if palette is not None:
+            image_sinks.check_palette(palette, overwrite, self.palette)
+
+    def _painter(self) -> Painter:
+        source = self.source
+        return Painter(self.found.labeller, self.palette, source.alpha, source.flat)
+
+    def _result(self, what: str, ndim: int, dtype: np.dtype[Any]) -> Any:
+        lazy = _painted(self.source.pixels, self._painter(), what, ndim, dtype)
+        return lazy.compute(scheduler="threads") if self.source.local else lazy
+
+    def _picture(self, kind: str) -> Picture:
+        """The image as a file of this kind holds it."""
+        source = self.source
+        shape = source.shape if source.flat else tuple(source.pixels.shape)
+        indexed = kind == ".png" and len(self.palette) <= _INDICES and source.is_countable
+        if indexed and not source.alpha and source.colors != 2:
+            colors = image_sinks.rgb(self.palette)
+            return Picture(source.shape, source.dtype, source.chunk, palette=colors)
+        return Picture(shape, source.dtype, source.chunk, alpha=source.alpha)
+
+    def _labels_picture(self) -> Picture:
+        return Picture(self.source.shape, np.dtype(np.int32), self.source.chunk)
+
+    def _marks(self, threads: int) -> Iterator[AnyArray]:
+        """Labels and alpha of some lines after others, as many as give the threads work."""
+        dtype = self._painter().mark_dtype(self.source.dtype)
+        lazy = _painted(self.source.pixels, self._painter(), "marks", 2, dtype)
+        down, across = lazy.numblocks
+        step = max(1, threads // across)
+        progress.tell("pass_started", "write", -(-down // step))
+        for first in range(0, down, step):
+            lines = lazy.blocks[first : first + step]
+            with dask.config.set(num_workers=threads):
+                marks = lines.compute(**self._scheduler())
+            progress.block_done(len(marks), marks.nbytes, relay=False)
+            yield marks
+
+    def _scheduler(self) -> dict[str, Any]:
+        return {"scheduler": "threads"} if self.source.local else {}
+
+
+def _painted(pixels: da.Array, painter: Painter, what: str, ndim: int, dtype: Any) -> da.Array:
+    """What the painter says of each block, lazy; the painter is sent once to each worker."""
+    return da.map_blocks(
+        _paint,
+        pixels,
+        painter=dask.delayed(painter, pure=False, traverse=False),
+        what=what,
+        dtype=dtype,
+        chunks=pixels.chunks[:ndim],
+        drop_axis=[2] if ndim == 2 else [],
+        meta=np.empty((0,) * ndim, dtype),
+    )
+
+
+def _paint(block: AnyArray, *, painter: Painter, what: str) -> Any:
+    return getattr(painter, what)(block)
+
+
+def _storing(marks: Iterator[AnyArray], path: str, picture: Picture) -> Iterator[AnyArray]:
+    """The marks themselves, their labels written on the way."""
+    store = image_sinks.LineStore(path, picture)
+    for some in marks:
+        store.write(some["label"])
+        yield some
