@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dkmeans.record.history import History, Iteration
     from dkmeans.record.sample import RowSample
 
+STOP_REASONS = "converged", "tol", "max_iter"
 _ENDS = {
     "converged": "Converged after {}: no center moves any more",
     "tol": "Stopped after {}: centers move by no more than tol",
