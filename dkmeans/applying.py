@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
@@ -20,6 +21,8 @@ from dkmeans.engine.predict import Model
 from dkmeans.errors import DataError
 from dkmeans.inputs import Input, check_input
 from dkmeans.kmeans import KMeans
+
+PartBytes = Callable[[int, int], int]  # of n_clusters and n_features
 
 
 def is_model(given: Any) -> bool:
@@ -93,16 +96,35 @@ class Applied:
         return self.passes.run(self.blocks, step, name)
 
 
-def apply_model(model: KMeans, X: Any, *, like: Any = None) -> Applied:
-    """X as rows for a model; ``like`` is what X must look like, where it is not the model."""
+def apply_model(
+    model: KMeans, X: Any, *, like: Any = None, part_bytes: PartBytes | None = None
+) -> Applied:
+    """X as rows for a model.
+
+    Parameters
+    ----------
+    like : what X must look like, where it is not the model.
+    part_bytes : of what a pass learns of a block, for which memory is planned.
+
+    Raises
+    ------
+    MemoryLimitError
+        If the passes would not fit in the ``memory_limit`` of the model.
+    """
     given = check_input(model if like is None else like, X, reset=False)
-    return _applied(model, given, model._model())
+    k, d = len(model.cluster_centers_), given.shape.n_features
+    return _applied(model, given, model._model(), part_bytes(k, d) if part_bytes else 0)
 
 
-def apply_labels(labels: Any, X: Any, name: str = "labels") -> Applied:
-    """X with labels beside it; a model's are found in each pass."""
+def apply_labels(
+    labels: Any, X: Any, name: str = "labels", *, part_bytes: PartBytes | None = None
+) -> Applied:
+    """X with labels beside it; a model's are found in each pass.
+
+    How many there are is known for a model alone, and so ``part_bytes`` is planned for with it.
+    """
     if is_model(labels):
-        return apply_model(as_kmeans(labels), X)
+        return apply_model(as_kmeans(labels), X, part_bytes=part_bytes)
     reader = KMeans()
     if hasattr(X, "to_dask_array") and hasattr(labels, "to_dask_array"):
         open_labels(labels, name)
@@ -144,7 +166,7 @@ def apply_pairs(ours: Any, theirs: Any) -> Applied:
     return apply_labels(beside, column[:, None], name)
 
 
-def _applied(model: KMeans, given: Input, assigner: Model | None) -> Applied:
-    plan = model._plan_once(given)
+def _applied(model: KMeans, given: Input, assigner: Model | None, part_bytes: int = 0) -> Applied:
+    plan = model._plan_once(given, part_bytes)
     passes = Passes(plan.threads, local=given.local)
     return Applied(passes, given.blocks(plan.block_rows), assigner)

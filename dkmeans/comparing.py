@@ -109,6 +109,8 @@ def compare(model: Any, other: Any, X: Any) -> Comparison:
     ------
     DataError
         NaN or infinity, named by row and column; features that are not those of the models.
+    MemoryLimitError
+        If the counts of the pairs of clusters do not fit in the ``memory_limit`` of the first.
 
     Examples
     --------
@@ -133,7 +135,8 @@ def compare(model: Any, other: Any, X: Any) -> Comparison:
             f"the models were fitted to the features {list(names)} and {list(others)}; they must be"
             " the same in the same order"
         )
-    applied = apply_model(model, X)
+    m = len(other.cluster_centers_)
+    applied = apply_model(model, X, part_bytes=lambda k, _: Parity.part_bytes(k, m))
     ours, theirs = model._model(), other._model()
     theirs = replace(theirs, nan_policy=ours.nan_policy)
     found: Parity = applied.run(ParityStep(ours, theirs), "compare")
@@ -204,11 +207,9 @@ def _line(inertias: list[float], model: KMeans) -> dict[str, float]:
 
 def _curves(model: KMeans) -> list[list[float]]:
     """Inertia of each iteration, a list for each start."""
-    runs: dict[int, list[float]] = {}
-    for step in model.history_:
-        if step.phase in ("lloyd", "final"):
-            runs.setdefault(step.run, []).append(step.inertia)
-    return [runs[run] for run in sorted(runs)]
+    history = model.history_
+    runs = sorted({i.run for i in history if i.phase == "lloyd"})
+    return [[inertia for _, inertia in history.curve(run)] for run in runs]
 
 
 def compare_inits(

@@ -48,14 +48,27 @@ class Ran:
     n_positive: int
 
 
-def fit_models(models: Sequence[KMeans], X: Any, sample_weight: Any) -> Ran:
-    """Fit models that differ in ``n_clusters`` alone, on the same passes over X."""
+def fit_models(
+    models: Sequence[KMeans],
+    X: Any,
+    sample_weight: Any,
+    *,
+    part_bytes: Callable[[int], int] | None = None,
+) -> Ran:
+    """Fit models that differ in ``n_clusters`` alone, on the same passes over X.
+
+    Parameters
+    ----------
+    part_bytes : for so many features, what passes that follow on the same blocks learn of each.
+    """
     for model in models:
         model._validate_params()
         _warn_of_n_init(model)
         given = check_input(model, X, sample_weight, reset=True)
     first = models[0]
     work = Work.together([work_of(model, given) for model in models])
+    if part_bytes is not None:
+        work = replace(work, part_bytes=part_bytes(work.n_features))
     plan = plan_of(given, work, first.residency, first.memory_limit)
     passes = Passes(plan.threads, local=given.local)
     source = given.blocks(plan.block_rows)

@@ -324,10 +324,10 @@ class KMeans(
         """Who is told of each step."""
         return listeners(self)
 
-    def _plan_once(self, given: Input) -> Plan:
-        """One pass that assigns rows and keeps none."""
-        k = self.n_clusters
-        work = Work(k, given.shape.n_features, k, seeding_passes=0, max_passes=1)
+    def _plan_once(self, given: Input, part_bytes: int = 0) -> Plan:
+        """Passes that assign rows and keep none, but learn ``part_bytes`` of a block."""
+        k, d = self.n_clusters, given.shape.n_features
+        work = Work(k, d, k, seeding_passes=0, max_passes=1, part_bytes=part_bytes)
         return plan_of(given, work, "stream", self.memory_limit)
 
     def _model(self) -> Model:

@@ -90,7 +90,7 @@ def davies_bouldin_score(X: Any, labels: Any) -> float:
     ----------
     Davies and Bouldin 1979, "A Cluster Separation Measure".
     """
-    return davies_bouldin_of(*_about_means(apply_labels(labels, X)))
+    return davies_bouldin_of(*_about_means(apply_labels(labels, X, part_bytes=about_bytes)))
 
 
 def calinski_harabasz_score(X: Any, labels: Any) -> float:
@@ -103,7 +103,7 @@ def calinski_harabasz_score(X: Any, labels: Any) -> float:
     ----------
     Calinski and Harabasz 1974, "A dendrite method for cluster analysis".
     """
-    return calinski_harabasz_of(*_about_means(apply_labels(labels, X)))
+    return calinski_harabasz_of(*_about_means(apply_labels(labels, X, part_bytes=about_bytes)))
 
 
 def simplified_silhouette_score(X: Any, model: Any) -> float:
@@ -126,7 +126,7 @@ def simplified_silhouette_score(X: Any, model: Any) -> float:
     """
     model = as_kmeans(model)
     check_number(len(model.cluster_centers_))
-    applied = apply_model(model, X)
+    applied = apply_model(model, X, part_bytes=lambda k, _: Silhouettes.part_bytes(k))
     found: Silhouettes = applied.run(SilhouetteStep(model._model()), "silhouettes")
     _check_rows(int(found.counts.sum()))
     return found.mean
@@ -219,7 +219,7 @@ def cluster_scores(
 
 
 def _score(model: KMeans, X: Any, file: LabelFile | None) -> ClusterScores:
-    applied = apply_model(model, X)
+    applied = apply_model(model, X, part_bytes=_score_bytes)
     moments = _moments(applied)
     scored: Scored = applied.run(ScoreStep(model._model(), moments.means, file), "scores")
     filled, about = _filled(moments, scored.about_means)
@@ -233,6 +233,15 @@ def _score(model: KMeans, X: Any, file: LabelFile | None) -> ClusterScores:
         applied.passes.total.passes,
         applied.passes.total.bytes_read,
     )
+
+
+def about_bytes(k: int, d: int) -> int:
+    """Bytes of what a pass for the means, or one about them, learns of a block."""
+    return max(Moments.part_bytes(k, d), Spread.part_bytes(k))
+
+
+def _score_bytes(k: int, d: int) -> int:
+    return max(Moments.part_bytes(k, d), Scored.part_bytes(k))
 
 
 def _about_means(applied: Applied) -> tuple[Moments, Spread]:

@@ -135,8 +135,7 @@ class StandardScaler(
         first = not hasattr(self, "_sums")
         given = check_input(self, X, sample_weight, reset=first)
         d = given.shape.n_features
-        sums_as_centers = -(-FEATURE_BYTES // 16)  # 16 bytes a feature of each center
-        work = Work(sums_as_centers, d, sums_as_centers, seeding_passes=0, max_passes=1)
+        work = Work(0, d, 0, seeding_passes=0, max_passes=1, part_bytes=FEATURE_BYTES * d)
         plan = plan_of(given, work, "stream", self.memory_limit)
         passes = Passes(plan.threads, local=given.local)
         found = passes.run(given.blocks(plan.block_rows), FeatureSumsStep(), "scale")

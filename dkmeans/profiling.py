@@ -98,6 +98,8 @@ def profile(model: Any, X: Any, *, nearest: int = 5) -> Profile:
     ------
     DataError
         NaN or infinity, named by row and column; other features than those of the model.
+    MemoryLimitError
+        If what is kept of the clusters does not fit in the ``memory_limit`` of the model.
 
     Examples
     --------
@@ -112,7 +114,12 @@ def profile(model: Any, X: Any, *, nearest: int = 5) -> Profile:
         check_is_fitted(model)
         like, last = model, model[-1]
         transform = _Transform(model[:-1]) if len(model) > 1 else None
-    applied = apply_model(as_kmeans(last), X, like=like)
+    applied = apply_model(
+        as_kmeans(last),
+        X,
+        like=like,
+        part_bytes=lambda k, d: Profiled.part_bytes(k, d, most),
+    )
     assert applied.model is not None
     found: Profiled = applied.run(ProfileStep(applied.model, transform, most), "profile")
     counts = found.moments.counts

@@ -13,7 +13,7 @@ import numpy as np
 from dkmeans.engine.cluster_stats import Labelling, MeansStep, Spread, SpreadStep
 from dkmeans.engine.programs import Ask, Program, run_together
 from dkmeans.errors import DataError
-from dkmeans.metrics import calinski_harabasz_of, davies_bouldin_of
+from dkmeans.metrics import about_bytes, calinski_harabasz_of, davies_bouldin_of
 from dkmeans.record.sample import RowSample
 from dkmeans.silhouettes import silhouette_of_sample
 
@@ -56,6 +56,13 @@ def check_sampled(model: KMeans, metrics: Sequence[str]) -> None:
             "the silhouette is that of a sample: fit with history_rows above 0, or ask for other"
             " metrics"
         )
+
+
+def part_bytes(models: Sequence[KMeans], metrics: Sequence[str], d: int) -> int:
+    """Bytes of what a pass of :func:`score_models` over d features learns of a block."""
+    if not any(name in metrics for name in METRICS[1:]):
+        return 0
+    return sum(about_bytes(model.n_clusters, d) for model in models)
 
 
 def score_models(models: Sequence[KMeans], ran: Ran, metrics: Sequence[str]) -> Scores:

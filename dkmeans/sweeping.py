@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from sklearn.utils import check_random_state
 
 from dkmeans.fitting import fit_models
 from dkmeans.kmeans import KMeans
-from dkmeans.scoring import METRICS, Scores, check_sampled, score_models
+from dkmeans.scoring import METRICS, Scores, check_sampled, part_bytes, score_models
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,6 +108,11 @@ class Sweep:
             return None
         at = np.nanargmin(values) if criterion == _LOW_IS_GOOD else np.nanargmax(values)
         return numbers[int(at)]
+
+    @property
+    def chosen(self) -> set[tuple[str, int | None]]:
+        """What each criterion chooses, by the column of :attr:`table` that shows it."""
+        return {("inertia" if c == _KNEE else c, self.best_by(c)) for c in self.criteria}
 
     def plot(self, *, theme: str = "light", ax: Axes | None = None) -> Axes:
         """Draw the inertia over the number of clusters, as :func:`dkmeans.plot.elbow` does."""
@@ -218,7 +224,9 @@ def sweep(
     models = {int(n): KMeans(int(n), **options) for n in sorted(set(numbers))}
     fits = list(models.values())
     check_sampled(fits[0], wanted)
-    return Sweep(models, score_models(fits, fit_models(fits, X, sample_weight), wanted))
+    needed = partial(part_bytes, fits, wanted)
+    ran = fit_models(fits, X, sample_weight, part_bytes=needed)
+    return Sweep(models, score_models(fits, ran, wanted))
 
 
 def _check_metrics(metrics: Iterable[str]) -> tuple[str, ...]:

@@ -1,5 +1,7 @@
 """Two models side by side, and starts side by side."""
 
+from dataclasses import replace
+
 import dask.array as da
 import naive
 import numpy as np
@@ -14,7 +16,8 @@ from sklearn.preprocessing import scale
 from strategies import cases, lazy
 from test_passes import INPUTS, Reads
 
-from dkmeans import DataError, KMeans, compare, compare_inits
+from dkmeans import DataError, History, KMeans, compare, compare_inits, plot
+from dkmeans.comparing import InitComparison
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +183,19 @@ def test_what_cannot_be_is_named(X):
         compare_inits(X, 4, ["kmeans"])
     with pytest.raises(ValueError, match="'n_init' parameter of KMeans must be"):
         compare_inits(X, 4, n_runs=0)
+
+
+def test_iterations_whose_inertia_is_not_known_are_no_part_of_a_curve(X):
+    model = KMeans(3, init="random", n_init=2, max_iter=3, tol=0, random_state=0).fit(X)
+    steps = [
+        replace(i, inertia=np.nan) if (i.run, i.phase, i.step) == (1, "lloyd", 2) else i
+        for i in model.history_
+    ]
+    model.history_ = History(steps, model.history_.best_run)
+    first, second = InitComparison({"random": model}).curves["random"]
+    assert (len(first), len(second)) == (4, 3)
+    assert [step for step, _ in model.history_.curve(0)] == [1, 2, 3, 4]
+    assert [step for step, _ in model.history_.curve(1)] == [1, 3, 4]
+    assert model.history_.curve()[-1] == (4, model.inertia_)
+    lines = plot.convergence(model.history_).lines
+    assert [len(line.get_xdata()) for line in lines] == [4, 3]

@@ -148,7 +148,7 @@ def test_a_model_with_an_unknown_end_is_refused(model, tmp_path, reason):
     with np.load(path) as file:
         head = json.loads(file["head"].tobytes())
     rewritten(path, head=as_bytes({**head, "stop_reason": reason}))
-    with pytest.raises(FormatError, match=r"m\.npz is not a dkmeans model: .*stop_reason|unhash"):
+    with pytest.raises(FormatError, match=r"m\.npz is not a dkmeans model: .*stop_reason"):
         KMeans.load(path)
 
 

@@ -9,9 +9,9 @@ from plots import data, fitted
 from sklearn.decomposition import PCA
 
 from dkmeans import DataError, KMeans
-from dkmeans.engine.moments import Moments
+from dkmeans.engine.scatter import Scatter
 from dkmeans.plot.scene import scene_of
-from dkmeans.plot.view import of_features, principal_of_moments, principal_of_sample
+from dkmeans.plot.view import of_features, principal_of_sample, principal_of_scatter
 from dkmeans.record.sample import RowSample
 
 
@@ -23,17 +23,17 @@ def same_up_to_sign(ours, theirs, atol=1e-9):
 @given(st.lists(st.integers(0, 40), max_size=6))
 def test_moments_do_not_depend_on_the_blocks(cuts):
     X = data(3, 4, 40) + np.array([0, 1e6, -5])
-    parts = [Moments.of(part) for part in np.split(X, sorted(cuts))]
-    found = Moments.combine(parts)
+    parts = [Scatter.of(part) for part in np.split(X, sorted(cuts))]
+    found = Scatter.combine(parts)
     assert found.count == 40
     np.testing.assert_allclose(found.mean, X.mean(axis=0), rtol=1e-13)
-    np.testing.assert_allclose(found.scatter / 39, np.cov(X.T), rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(found.products / 39, np.cov(X.T), rtol=1e-8, atol=1e-8)
 
 
 def test_moments_are_taken_a_slice_at_a_time(monkeypatch):
-    monkeypatch.setattr("dkmeans.engine.moments._SLICE", 30)
+    monkeypatch.setattr("dkmeans.engine.scatter._SLICE", 30)
     X = data(3, 4, 95).astype(np.float32)
-    np.testing.assert_allclose(Moments.of(X).scatter / 94, np.cov(X.T), rtol=1e-5)
+    np.testing.assert_allclose(Scatter.of(X).products / 94, np.cov(X.T), rtol=1e-5)
 
 
 @pytest.mark.parametrize("d", [3, 50])
@@ -90,7 +90,7 @@ def test_values_that_are_not_finite_are_refused_or_left_out():
 @pytest.mark.parametrize("p", [1, 2])
 def test_projections_split_squared_distances(p):
     X = data(50, 20)
-    view = principal_of_moments(Moments.of(X)) if p == 2 else of_features([3], ["x"] * 50, X[0])
+    view = principal_of_scatter(Scatter.of(X)) if p == 2 else of_features([3], ["x"] * 50, X[0])
     flat, apart = view.project(X), view.distance(X)
     back = view.origin + flat[:, :p] @ view.directions
     np.testing.assert_allclose(np.linalg.norm(X - back, axis=1), apart, atol=1e-9)

@@ -308,3 +308,10 @@ def test_the_knee_of_curves_worked_by_hand(inertia, expected):
 def test_the_knee_goes_by_the_numbers_and_not_their_order():
     assert knee([1, 2, 4, 8, 16], [16, 8, 4, 2, 1]) == 4
     assert knee([2, 3], [2, 1]) is None
+
+
+def test_what_is_chosen_is_shown_in_a_column_of_the_table(X):
+    found = sweep(X, range(1, 7), random_state=0)
+    columns = {"silhouette", "calinski_harabasz", "davies_bouldin", "inertia"}
+    assert {column for column, _ in found.chosen} == columns <= set(found.table)
+    assert dict(found.chosen)["inertia"] == found.best_by("knee")

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _EXAMPLE = """
 dkmeans sweep X.zarr -k 2..12 --memory-limit 1GiB --seed 0 --report sweep.html
 """
-_COLUMN_OF = {"knee": "inertia"}  # where a criterion has no column of its own
 
 
 @click.command(
@@ -128,8 +127,7 @@ def _table(found: Sweep) -> str:
     """The table, with a star at what each criterion chooses."""
     from dkmeans.scoring import TITLES
 
-    table = found.table
-    stars = {(_COLUMN_OF.get(c, c), found.best_by(c)) for c in found.criteria}
+    table, stars = found.table, found.chosen
     rows = [["k", *(f"{TITLES.get(name, name)}  " for name in table.columns)]]
     for k, line in zip(found.models, table.to_dict("records"), strict=True):
         marks = [" *" if (name, k) in stars else "  " for name in line]

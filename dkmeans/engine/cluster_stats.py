@@ -115,6 +115,11 @@ class Moments:
         return Moments(self.values[some], self.counts[some], self.totals[:, some])
 
     @staticmethod
+    def part_bytes(k: int, d: int, powers: int = 1) -> int:
+        """Bytes of those of a block."""
+        return 8 * k * (2 + 2 * powers * d)
+
+    @staticmethod
     def combine(parts: Sequence[Moments]) -> Moments:
         """Add up what belongs to the same label."""
         from dkmeans.engine import doubled_kernels
@@ -157,6 +162,11 @@ class Spread:
     squares: Ints
 
     @staticmethod
+    def part_bytes(k: int) -> int:
+        """Bytes of that of a block."""
+        return 2 * 8 * exact.LIMBS * k
+
+    @staticmethod
     def combine(parts: Sequence[Spread]) -> Spread:
         """Add up."""
         return Spread(
@@ -192,6 +202,11 @@ class Silhouettes:
 
     counts: Ints
     sums: Ints
+
+    @staticmethod
+    def part_bytes(k: int) -> int:
+        """Bytes of those of a block."""
+        return 8 * k * (1 + exact.LIMBS)
 
     @staticmethod
     def combine(parts: Sequence[Silhouettes]) -> Silhouettes:
@@ -242,6 +257,11 @@ class Scored:
     about_means: Spread
     about_centers: Spread
     silhouettes: Silhouettes
+
+    @staticmethod
+    def part_bytes(k: int) -> int:
+        """Bytes of that of a block."""
+        return 2 * Spread.part_bytes(k) + Silhouettes.part_bytes(k)
 
     @staticmethod
     def combine(parts: Sequence[Scored]) -> Scored:

@@ -211,6 +211,8 @@ class Work:
     sample_rows : rows that are searched for centers in memory, or kept with the history.
     runs : restarts, which advance on the same passes.
     keeps : whether rows are kept between passes.
+    part_bytes : of what passes that measure learn of a block, all of them that share a pass; they
+        do not run while a fit does.
     """
 
     n_clusters: int
@@ -221,6 +223,7 @@ class Work:
     sample_rows: int = 0
     runs: int = 1
     keeps: bool = False
+    part_bytes: int = 0
 
     @staticmethod
     def together(several: Sequence[Work]) -> Work:
@@ -241,8 +244,9 @@ def projected(work: Work, threads: int, processes: int, blocks_bytes: int) -> in
     blocks_bytes : of rows held, and of those at work with what it takes to read them.
     """
     part = 16 * work.n_clusters * work.n_features + 8 * MAX_RELOCATED * work.n_features
-    at_work = work.runs * (2 * part + 24 * work.candidates * work.n_features)
-    combined = 2 * FAN_IN * work.runs * part
+    fits = work.runs * (2 * part + 24 * work.candidates * work.n_features)
+    at_work = max(fits, 2 * work.part_bytes)
+    combined = 2 * FAN_IN * max(work.runs * part, work.part_bytes)
     pairs = PAIR_BYTES * work.n_clusters**2 if work.keeps else 0
     return processes * FIXED_BYTES + threads * at_work + combined + pairs + blocks_bytes
 

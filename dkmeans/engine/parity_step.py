@@ -26,6 +26,11 @@ class Parity:
     inertias: Ints
 
     @staticmethod
+    def part_bytes(k: int, m: int) -> int:
+        """Bytes of that of a block."""
+        return 8 * (k * m + 2 * exact.LIMBS)
+
+    @staticmethod
     def combine(parts: Sequence[Parity]) -> Parity:
         """Add up."""
         counts: Ints = np.sum([p.counts for p in parts], axis=0)

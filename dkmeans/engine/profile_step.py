@@ -30,6 +30,11 @@ class Nearest:
     values: Floats
 
     @staticmethod
+    def part_bytes(k: int, d: int, most: int) -> int:
+        """Bytes of those of a block."""
+        return 8 * k * most * (2 + d)
+
+    @staticmethod
     def combine(parts: Sequence[Nearest]) -> Nearest:
         """Keep as many of the nearest; of rows as near, the first."""
         most = parts[0].sq.shape[1]
@@ -51,6 +56,12 @@ class Profiled:
     moments: Moments
     spread: Spread
     nearest: Nearest
+
+    @staticmethod
+    def part_bytes(k: int, d: int, most: int) -> int:
+        """Bytes of that of a block."""
+        moments, spread = Moments.part_bytes(k, d, powers=2), Spread.part_bytes(k)
+        return moments + spread + Nearest.part_bytes(k, d, most)
 
     @staticmethod
     def combine(parts: Sequence[Profiled]) -> Profiled:

@@ -22,7 +22,7 @@ from dkmeans.plot.canvas import (
     title,
 )
 from dkmeans.plot.theme import NAMED, Marks, Theme, marks_of, theme_of
-from dkmeans.record.history import History, Iteration
+from dkmeans.record.history import History
 from dkmeans.sweeping import Sweep, knee
 
 if TYPE_CHECKING:
@@ -204,36 +204,22 @@ def _histogram(ax: Axes, ends: Mapping[str, Sequence[float]], marks: Marks) -> N
 
 def _curves(fits: Fits) -> list[tuple[str, Floats, Floats]]:
     """A name, steps and inertias for each curve."""
-    named: list[tuple[str, Sequence[Iteration]]]
     if isinstance(fits, Mapping):
-        named = [(str(name), _history(fit).best()) for name, fit in fits.items()]
+        named = [(str(name), _history(fit).curve()) for name, fit in fits.items()]
     elif isinstance(fits, Sequence) and not isinstance(fits, History):
-        named = [(f"run {i}", _history(fit).best()) for i, fit in enumerate(fits)]
+        named = [(f"run {i}", _history(fit).curve()) for i, fit in enumerate(fits)]
     else:
         history = _history(fits)
         runs = sorted({i.run for i in history if i.phase == "lloyd"})
         best = history.best_run
         named = [
-            (
-                f"restart {run}{' (best)' if run == best else ''}",
-                [i for i in history if i.run == run],
-            )
-            for run in runs
+            (f"restart {run}{' (best)' if run == best else ''}", history.curve(run)) for run in runs
         ]
-    found = [(name, *_values(steps)) for name, steps in named]
-    return [curve for curve in found if len(curve[1])]
+    return [(name, *np.array(curve, float).T) for name, curve in named if curve]
 
 
 def _history(fit: KMeans | History) -> History:
     return fit if isinstance(fit, History) else fit.history_
-
-
-def _values(steps: Sequence[Iteration]) -> tuple[Floats, Floats]:
-    """Numbers of the iterations, with one more for a last assignment, and their inertias."""
-    known = [i for i in steps if i.phase in ("lloyd", "final") and np.isfinite(i.inertia)]
-    lloyd = max((i.step for i in known if i.phase == "lloyd"), default=0)
-    at = [i.step if i.phase == "lloyd" else lloyd + 1 for i in known]
-    return np.array(at, float), np.array([i.inertia for i in known])
 
 
 def _plain(ax: Axes | None, theme: Theme, x: str, y: str) -> Axes:

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from dkmeans._typing import AnyArray, Floats
 from dkmeans.applying import apply_model
-from dkmeans.engine.moments import MAX_COVARIANCE, Glance, GlanceStep, Moments
+from dkmeans.engine.scatter import MAX_COVARIANCE, Glance, GlanceStep, Scatter
 from dkmeans.engine.survey import history_spec
 from dkmeans.errors import DataError
 from dkmeans.plot import view as views
@@ -88,7 +88,7 @@ def scene_of(
         mean = np.average(sample.rows.astype(np.float64), axis=0, weights=sample.weights)
         view = views.of_features(chosen, names, mean)
     elif moments is not None:
-        view = views.principal_of_moments(moments)
+        view = views.principal_of_scatter(moments)
     else:
         view = views.principal_of_sample(sample)
     points = view.project(sample.rows)
@@ -146,7 +146,7 @@ def _number(feature: Any, names: Sequence[str]) -> int:
     )
 
 
-def _look(model: KMeans, X: Any, *, with_moments: bool) -> tuple[RowSample, Moments | None]:
+def _look(model: KMeans, X: Any, *, with_moments: bool) -> tuple[RowSample, Scatter | None]:
     """A sample of X and, where they are wanted and not too large, its moments; one pass."""
     applied, parameters = apply_model(model, X), model._model()
     n_rows, d = applied.blocks.n_rows, applied.blocks.n_features
@@ -157,4 +157,4 @@ def _look(model: KMeans, X: Any, *, with_moments: bool) -> tuple[RowSample, Mome
     rows = glance.sample.rows(spec)
     if not len(rows):
         raise DataError("X has no rows to draw")
-    return RowSample(rows.values, rows.index, rows.weights), glance.moments
+    return RowSample(rows.values, rows.index, rows.weights), glance.scatter

@@ -255,7 +255,7 @@ def sweep_table(found: Sweep) -> Table:
     """The sweep's table, with what each criterion chooses set apart."""
     table = found.table
     head = ["clusters", *(TITLES.get(name, name) for name in table.columns)]
-    best = {("inertia" if c == "knee" else c, found.best_by(c)) for c in found.criteria}
+    best = found.chosen
     rows = []
     for k, line in zip(found.models, table.to_dict("records"), strict=True):
         cells = [

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from dkmeans._typing import AnyArray, Floats, Ints
-from dkmeans.engine.moments import Moments
+from dkmeans.engine.scatter import Scatter
 from dkmeans.record.sample import RowSample
 
 
@@ -86,10 +86,10 @@ def of_principal(mean: Floats, directions: Floats, shares: Floats) -> View:
     return View(mean, directions * np.where(signs == 0, 1, signs), labels)
 
 
-def principal_of_moments(moments: Moments) -> View:
-    """Principal components of the rows that the moments are of."""
-    values, vectors = np.linalg.eigh(moments.scatter)
-    return of_principal(moments.mean, vectors[:, :-3:-1].T, _shares(values[:-3:-1], values.sum()))
+def principal_of_scatter(scatter: Scatter) -> View:
+    """Principal components of the rows of which the scatter is."""
+    values, vectors = np.linalg.eigh(scatter.products)
+    return of_principal(scatter.mean, vectors[:, :-3:-1].T, _shares(values[:-3:-1], values.sum()))
 
 
 def principal_of_sample(sample: RowSample) -> View:

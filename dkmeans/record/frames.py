@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from dkmeans.record.history import History, Iteration
     from dkmeans.record.sample import RowSample
 
-ENDS = {
+STOP_REASONS = "converged", "tol", "max_iter"
+_ENDS = {
     "converged": "Converged after {}: no center moves any more",
     "tol": "Stopped after {}: centers move by no more than tol",
     "max_iter": "Stopped after {}, all that max_iter allows: not converged",
@@ -98,4 +99,4 @@ def _iteration(step: Iteration, following: Iteration, sample: RowSample | None) 
 
 def ending(reason: str | None, n_iter: int) -> str:
     """Why a fit has no further iteration, by its ``stop_reason``."""
-    return ENDS[reason].format(f"{n_iter:,} iteration{'' if n_iter == 1 else 's'}")
+    return _ENDS[reason].format(f"{n_iter:,} iteration{'' if n_iter == 1 else 's'}")

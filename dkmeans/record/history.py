@@ -16,7 +16,7 @@ import numpy as np
 from dkmeans._typing import Floats
 from dkmeans.errors import FormatError
 from dkmeans.record.facts import Facts
-from dkmeans.record.frames import Frame, frames_of
+from dkmeans.record.frames import STOP_REASONS, Frame, frames_of
 from dkmeans.record.sample import RowSample
 
 if TYPE_CHECKING:
@@ -152,6 +152,17 @@ class History(Sequence[Iteration]):
         """The steps of the run that won, the survey included."""
         return self._of([i for i in self if i.run == self.best_run or i.phase == "survey"])
 
+    def curve(self, run: int | None = None) -> list[tuple[int, float]]:
+        """Iterations of a run, the best by default, and their inertias, where these are known.
+
+        A last assignment counts as one iteration more.
+        """
+        run = self.best_run if run is None else run
+        steps = [i for i in self if i.run == run and i.phase in ("lloyd", "final")]
+        last = max((i.step for i in steps if i.phase == "lloyd"), default=0)
+        found = [(i.step if i.phase == "lloyd" else last + 1, i.inertia) for i in steps]
+        return [(step, inertia) for step, inertia in found if math.isfinite(inertia)]
+
     def frames(self) -> Iterator[Frame]:
         """The best run as pictures: "init", "assign" and "update" by turns, "converged".
 
@@ -222,7 +233,7 @@ class History(Sequence[Iteration]):
                 raise ValueError(f"format {head['format']!r}, version {head['version']!r}")
             steps = [Iteration.from_dict(json.loads(line), head["dtype"]) for line in lines[1:]]
             reason = head.get("stop_reason")  # which files of dkmeans 0.1.0 do not have
-            if reason not in (None, "converged", "tol", "max_iter"):
+            if reason not in (None, *STOP_REASONS):
                 raise ValueError(f"stop_reason {reason!r}")
             return cls(steps, int(head["best_run"]), stop_reason=reason)
         except (ValueError, KeyError, TypeError, IndexError) as error:

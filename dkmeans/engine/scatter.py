@@ -17,58 +17,59 @@ _SLICE = 2**18  # values turned into float64 at once
 
 
 @dataclass(frozen=True)
-class Moments:
+class Scatter:
     """Mean and sums of products of some rows.
 
     Parameters
     ----------
     mean : (d,) float64.
-    scatter : (d, d) float64, sum over the rows of outer products of their deviations from the mean.
+    products : (d, d) float64, sum over the rows of the outer products of their deviations from the
+        mean.
     """
 
     count: int
     mean: Floats
-    scatter: Floats
+    products: Floats
 
     @staticmethod
-    def of(rows: AnyArray) -> Moments:
+    def of(rows: AnyArray) -> Scatter:
         """Those of rows (m, d) in memory, a slice at a time."""
         d = rows.shape[1]
         step = max(1, _SLICE // d)
-        total = Moments(0, np.zeros(d), np.zeros((d, d)))
+        total = Scatter(0, np.zeros(d), np.zeros((d, d)))
         for start in range(0, len(rows), step):
             values = rows[start : start + step].astype(np.float64)
             mean = values.mean(axis=0)
             values -= mean
-            total = Moments.combine([total, Moments(len(values), mean, values.T @ values)])
+            total = Scatter.combine([total, Scatter(len(values), mean, values.T @ values)])
         return total
 
     @staticmethod
-    def combine(parts: Sequence[Moments]) -> Moments:
+    def combine(parts: Sequence[Scatter]) -> Scatter:
         """Those of all rows, as Chan, Golub and LeVeque 1983 combine variances."""
         count = sum(p.count for p in parts)
         mean = sum((p.count / max(1, count) * p.mean for p in parts), np.zeros_like(parts[0].mean))
-        scatter = np.zeros_like(parts[0].scatter)
+        products = np.zeros_like(parts[0].products)
         for part in parts:
             away = part.mean - mean
-            scatter += part.scatter + part.count * np.outer(away, away)
-        return Moments(count, mean, scatter)
+            products += part.products + part.count * np.outer(away, away)
+        return Scatter(count, mean, products)
 
 
 @dataclass(frozen=True)
 class Glance:
-    """A sample of the rows, and the moments of all of them where they were asked for."""
+    """A sample of the rows, and the scatter of all of them where they were asked for."""
 
     sample: Sample
-    moments: Moments | None
+    scatter: Scatter | None
 
     @staticmethod
     def combine(parts: Sequence[Glance]) -> Glance:
         """Put the parts together."""
-        moments = [p.moments for p in parts if p.moments is not None]
+        scatter = [p.scatter for p in parts if p.scatter is not None]
         return Glance(
             Sample.combine([p.sample for p in parts]),
-            Moments.combine(moments) if moments else None,
+            Scatter.combine(scatter) if scatter else None,
         )
 
 
@@ -79,13 +80,13 @@ class GlanceStep:
     Parameters
     ----------
     spec : the sample to draw.
-    with_moments : whether to compute moments too.
+    with_scatter : whether to compute scatter too.
     nan_policy : "raise", or "omit" to leave out rows that are not finite.
     names : columns, for messages.
     """
 
     spec: SampleSpec
-    with_moments: bool
+    with_scatter: bool
     nan_policy: str
     names: tuple[str, ...] | None
 
@@ -95,5 +96,5 @@ class GlanceStep:
             bad = bad_value(X, offset, int(np.argmin(good)))
             raise DataError(describe_bad(bad, self.names))
         rows = X if good.all() else X[good]
-        moments = Moments.of(rows) if self.with_moments else None
-        return Glance(sampled(X, weights, offset, self.spec), moments)
+        scatter = Scatter.of(rows) if self.with_scatter else None
+        return Glance(sampled(X, weights, offset, self.spec), scatter)
