@@ -148,6 +148,11 @@ class History(Sequence[Iteration]):
         """Seconds in all."""
         return sum(i.seconds for i in self)
 
+    @property
+    def sizes(self) -> tuple[int, ...] | None:
+        """Rows in each cluster at the end of the best run, where they are known."""
+        return next((i.sizes for i in reversed(self.best()) if i.sizes is not None), None)
+
     def best(self) -> History:
         """The steps of the run that won, the survey included."""
         return self._of([i for i in self if i.run == self.best_run or i.phase == "survey"])
