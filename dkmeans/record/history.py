@@ -16,7 +16,7 @@ import numpy as np
 from dkmeans._typing import Floats
 from dkmeans.errors import FormatError
 from dkmeans.record.facts import Facts
-from dkmeans.record.frames import Frame, frames_of
+from dkmeans.record.frames import ENDS, Frame, frames_of
 from dkmeans.record.sample import RowSample
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ class History(Sequence[Iteration]):
                 raise ValueError(f"format {head['format']!r}, version {head['version']!r}")
             steps = [Iteration.from_dict(json.loads(line), head["dtype"]) for line in lines[1:]]
             reason = head.get("stop_reason")  # which files of dkmeans 0.1.0 do not have
-            if reason not in (None, "converged", "tol", "max_iter"):
+            if reason is not None and reason not in ENDS:
                 raise ValueError(f"stop_reason {reason!r}")
             return cls(steps, int(head["best_run"]), stop_reason=reason)
         except (ValueError, KeyError, TypeError, IndexError) as error:
