@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from dkmeans.errors import FormatError
 from dkmeans.fitting import saved_params
-from dkmeans.record.frames import STOP_REASONS, ending
+from dkmeans.record.frames import ENDS, ending
 from dkmeans.record.model_file import SavedModel, read_model, write_model
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def load(kind: type[M], path: str | os.PathLike[str]) -> M:
         params, centers = dict(saved.values["params"]), saved.arrays["cluster_centers"]
         if params["init"] is None:
             params["init"] = saved.arrays.get("init", "auto")
-        if saved.values["stop_reason"] not in STOP_REASONS:
+        if saved.values["stop_reason"] not in ENDS:
             raise ValueError(f"stop_reason {saved.values['stop_reason']!r}")
         sample = saved.history.sample
         if sample is not None and sample.rows.shape[1] != centers.shape[1]:

@@ -105,6 +105,23 @@ def test_the_data_frame_has_a_line_a_step(fitted):
     assert frame["inertia"].iloc[-1] == fitted.history_[-1].inertia
 
 
+def test_the_sizes_are_those_of_the_last_step_of_the_best_run_that_knows_them():
+    steps = [
+        Iteration("survey"),
+        Iteration("lloyd", 0, 1, sizes=(4, 2)),
+        Iteration("lloyd", 1, 1, sizes=(3, 3)),
+        Iteration("lloyd", 1, 2, sizes=(5, 1)),
+        Iteration("final", 1, 1),
+        Iteration("lloyd", 2, 1, sizes=(1, 5)),
+    ]
+    assert History(steps, best_run=1).sizes == (5, 1)
+    assert History(steps[:1]).sizes is History().sizes is None
+
+
+def test_the_sizes_of_a_fit_are_those_of_its_labels(fitted):
+    assert fitted.history_.sizes == tuple(np.bincount(fitted.labels_, minlength=fitted.n_clusters))
+
+
 def test_the_best_run_is_the_one_that_the_model_has(fitted):
     best = fitted.history_.best()
     assert {i.run for i in best if i.phase != "survey"} == {fitted.history_.best_run}

@@ -85,7 +85,7 @@ def fit_and_write(
             write_labels(
                 model.labels_, outputs["labels"], overwrite=overwrite, threads=plan.threads
             )
-    sizes = [step.sizes for step in model.history_.best() if step.sizes]
+    sizes = model.history_.sizes
     return {
         "input": source.where,
         "n_clusters": model.n_clusters,
@@ -93,7 +93,7 @@ def fit_and_write(
         "inertia": model.inertia_,
         "n_iter": model.n_iter_,
         "stop_reason": model.stop_reason_,
-        "sizes": list(sizes[-1]) if sizes else None,
+        "sizes": list(sizes) if sizes else None,
         "passes": model.history_.passes,
         "bytes_read": model.history_.bytes_read,
         "seconds": time.perf_counter() - began,

@@ -113,7 +113,8 @@ def animate(
     ----------
     model, X, features, theme : as in :func:`clusters`.
     path : a .gif, or a .mp4 where the program ffmpeg is on the PATH; a file there is replaced.
-    voronoi : whether to show the cells of the centers; see :func:`voronoi`.
+    voronoi : whether to show the cells of the centers to which rows are assigned; while centers
+        move, those that they leave. See :func:`voronoi`.
     panel : {"inertia", "silhouette"} or None
         What to show by iteration beside the rows: the inertia of all rows, or the mean silhouette
         of the sample.

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from dkmeans.plot import draw
 from dkmeans.plot.canvas import axes_for, legend, new_figure, number, title
-from dkmeans.plot.diagnosis import cluster_sizes
 from dkmeans.plot.scene import Features, Scene, scene_of
 from dkmeans.plot.theme import marks_of, theme_of
 
@@ -137,7 +136,7 @@ def _single(model: KMeans, scene: Scene, theme: str, ax: Axes | None, *, with_ce
     draw.centers(ax, scene.view.project(centers), marks)
     title(ax, _cells_title(scene) if with_cells else _title(model), colors)
     side: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if own else {}
-    legend(ax, colors, handles=draw.keys(marks, cluster_sizes(model)), **side)
+    legend(ax, colors, handles=draw.keys(marks, model.history_.sizes), **side)
     return ax
 
 

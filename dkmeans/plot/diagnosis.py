@@ -28,11 +28,6 @@ def diagnose(model: KMeans) -> tuple[str, ...]:
     return (*_scales(model), *_few_rows(model), *_duplicates(model), *_unfinished(model))
 
 
-def cluster_sizes(model: KMeans) -> tuple[int, ...] | None:
-    """Rows in each cluster, where the history knows them."""
-    return next((i.sizes for i in reversed(model.history_.best()) if i.sizes is not None), None)
-
-
 def isolated(name: str) -> str:
     """A name within marks that keep its direction of writing from the text around it."""
     return f"\u2068{name}\u2069"
@@ -59,7 +54,7 @@ def _scales(model: KMeans) -> Iterator[str]:
 
 
 def _few_rows(model: KMeans) -> Iterator[str]:
-    sizes = np.array(cluster_sizes(model) or ())
+    sizes = np.array(model.history_.sizes or ())
     if len(sizes) < 2:
         return
     even = sizes.sum() / len(sizes)
@@ -99,7 +94,7 @@ def _typical_distance(model: KMeans) -> float:
         centers = np.asarray(model.cluster_centers_, np.float64)
         away = sample.rows - centers[sample.labels(centers)]
         return float(np.sqrt(np.mean(np.einsum("ij,ij->i", away, away))))
-    rows = sum(cluster_sizes(model) or ())
+    rows = sum(model.history_.sizes or ())
     return float(np.sqrt(model.inertia_ / rows)) if rows else 0.0
 
 

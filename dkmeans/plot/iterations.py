@@ -98,7 +98,7 @@ def iterations(
     ----------
     model, X, features, theme : as in :func:`clusters`.
     arrows : whether to show from where the centers came.
-    voronoi : whether to show the cells of the centers.
+    voronoi : whether to show the cells of the centers to which rows were assigned.
 
     Returns
     -------

@@ -10,7 +10,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from dkmeans._typing import Floats
 from dkmeans.plot.canvas import axes_for, number, title
-from dkmeans.plot.diagnosis import cluster_sizes
 from dkmeans.plot.draw import LABELLED
 from dkmeans.plot.scene import feature_names
 from dkmeans.plot.theme import Theme, theme_of
@@ -48,7 +47,7 @@ def profiles(described: Profile | KMeans, *, theme: str = "light", ax: Axes | No
     else:
         check_is_fitted(described)
         names, values = feature_names(described), described.cluster_centers_.astype(np.float64)
-        sizes = cluster_sizes(described)
+        sizes = described.history_.sizes
     k, d = values.shape
     own = (float(np.clip(3.4 + 0.8 * d, 6, 15)), float(np.clip(2.2 + 0.36 * k, 3.8, 12)))
     ax = axes_for(ax, colors, *own)

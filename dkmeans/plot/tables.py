@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dkmeans._typing import Floats
-from dkmeans.plot.diagnosis import cluster_sizes, isolated
+from dkmeans.plot.diagnosis import isolated
 from dkmeans.plot.player import colors_of
 from dkmeans.plot.scene import feature_names
 from dkmeans.record.frames import ending
@@ -56,7 +56,7 @@ def lead(model: KMeans) -> str:
 
 def result(model: KMeans) -> Lines:
     """What came out."""
-    sizes = cluster_sizes(model)
+    sizes = model.history_.sizes
     ended = ending(model.stop_reason_, model.n_iter_)
     lines = [("Inertia", f"{model.inertia_:.9g}"), ("End", ended)]
     if sizes:
@@ -191,7 +191,7 @@ def _number(value: float, digits: int = 6) -> str:
 
 def clusters(model: KMeans, profile: Profile | None) -> Table:
     """Sizes and, unless there are too many to read, centers or means in the units of the data."""
-    sizes = cluster_sizes(model) if profile is None else tuple(int(n) for n in profile.sizes)
+    sizes = model.history_.sizes if profile is None else tuple(int(n) for n in profile.sizes)
     values = np.asarray(model.cluster_centers_ if profile is None else profile.means, np.float64)
     names = feature_names(model) if profile is None else list(profile.feature_names)
     colors = colors_of(len(values))

@@ -14,13 +14,12 @@ if TYPE_CHECKING:
     from dkmeans.record.history import History, Iteration
     from dkmeans.record.sample import RowSample
 
-STOP_REASONS = "converged", "tol", "max_iter"
-_ENDS = {
+ENDS = {  # by stop_reason
     "converged": "Converged after {}: no center moves any more",
     "tol": "Stopped after {}: centers move by no more than tol",
     "max_iter": "Stopped after {}, all that max_iter allows: not converged",
-    None: "Stopped after {}, before the centers stood still",
 }
+_UNKNOWN_END = "Stopped after {}, before the centers stood still"
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,4 +98,5 @@ def _iteration(step: Iteration, following: Iteration, sample: RowSample | None) 
 
 def ending(reason: str | None, n_iter: int) -> str:
     """Why a fit has no further iteration, by its ``stop_reason``."""
-    return _ENDS[reason].format(f"{n_iter:,} iteration{'' if n_iter == 1 else 's'}")
+    words = _UNKNOWN_END if reason is None else ENDS[reason]
+    return words.format(f"{n_iter:,} iteration{'' if n_iter == 1 else 's'}")

@@ -16,7 +16,7 @@ import numpy as np
 from dkmeans._typing import Floats
 from dkmeans.errors import FormatError
 from dkmeans.record.facts import Facts
-from dkmeans.record.frames import STOP_REASONS, Frame, frames_of
+from dkmeans.record.frames import ENDS, Frame, frames_of
 from dkmeans.record.sample import RowSample
 
 if TYPE_CHECKING:
@@ -148,6 +148,11 @@ class History(Sequence[Iteration]):
         """Seconds in all."""
         return sum(i.seconds for i in self)
 
+    @property
+    def sizes(self) -> tuple[int, ...] | None:
+        """Rows in each cluster at the end of the best run, where they are known."""
+        return next((i.sizes for i in reversed(self.best()) if i.sizes is not None), None)
+
     def best(self) -> History:
         """The steps of the run that won, the survey included."""
         return self._of([i for i in self if i.run == self.best_run or i.phase == "survey"])
@@ -233,7 +238,7 @@ class History(Sequence[Iteration]):
                 raise ValueError(f"format {head['format']!r}, version {head['version']!r}")
             steps = [Iteration.from_dict(json.loads(line), head["dtype"]) for line in lines[1:]]
             reason = head.get("stop_reason")  # which files of dkmeans 0.1.0 do not have
-            if reason not in (None, *STOP_REASONS):
+            if reason is not None and reason not in ENDS:
                 raise ValueError(f"stop_reason {reason!r}")
             return cls(steps, int(head["best_run"]), stop_reason=reason)
         except (ValueError, KeyError, TypeError, IndexError) as error:
