@@ -49,7 +49,7 @@ def load(kind: type[M], path: str | os.PathLike[str]) -> M:
         params, centers = dict(saved.values["params"]), saved.arrays["cluster_centers"]
         if params["init"] is None:
             params["init"] = saved.arrays.get("init", "auto")
-        if saved.values["stop_reason"] not in ENDS:
+        if saved.values["stop_reason"] not in tuple(ENDS):  # whatever type it is of
             raise ValueError(f"stop_reason {saved.values['stop_reason']!r}")
         sample = saved.history.sample
         if sample is not None and sample.rows.shape[1] != centers.shape[1]:

@@ -238,7 +238,7 @@ class History(Sequence[Iteration]):
                 raise ValueError(f"format {head['format']!r}, version {head['version']!r}")
             steps = [Iteration.from_dict(json.loads(line), head["dtype"]) for line in lines[1:]]
             reason = head.get("stop_reason")  # which files of dkmeans 0.1.0 do not have
-            if reason is not None and reason not in ENDS:
+            if reason not in (None, *ENDS):
                 raise ValueError(f"stop_reason {reason!r}")
             return cls(steps, int(head["best_run"]), stop_reason=reason)
         except (ValueError, KeyError, TypeError, IndexError) as error:
