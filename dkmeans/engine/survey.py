@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dkmeans._typing import AnyArray, Floats
+from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.engine.grid import MAX_BLOCK_ROWS, MAX_ROWS, Grid, grid_for
 from dkmeans.engine.partial import (
     BadValue,
@@ -235,16 +235,24 @@ def sampled(X: AnyArray, weights: Floats, offset: int, spec: SampleSpec) -> Samp
     keys, rows = np.empty(len(X)), np.empty(len(X), np.int64)
     count = seeding_kernels.below(len(X), offset, spec.stream, spec.limit, keys, rows)
     keys, rows = keys[:count], rows[:count]
-    order = np.argsort(keys) if count > spec.most else np.arange(count)
+    if count <= spec.most:
+        return Sample((_taking_part(X, weights, offset, keys, rows),), spec.most)
+    order = np.argsort(keys)
     pieces, together = list[Rows](), max(spec.most, _LOOK)
-    for start in range(0, max(1, count), together):
+    for start in range(0, count, together):
         at = order[start : start + together]
-        held = weights[rows[at]] if len(weights) else np.ones(len(at))
-        piece = Rows(keys[at], rows[at] + offset, X[rows[at]], held)
-        pieces.append(piece.take(np.isfinite(piece.values).all(axis=1) & (held > 0)))
+        pieces.append(_taking_part(X, weights, offset, keys[at], rows[at]))
         if sum(len(piece) for piece in pieces) >= spec.most:
             break
     return Sample(tuple(pieces), spec.most)
+
+
+def _taking_part(X: AnyArray, weights: Floats, offset: int, keys: Floats, rows: Ints) -> Rows:
+    """Those of some rows of a block that are finite and have weight, as copies."""
+    held = weights[rows] if len(weights) else np.ones(len(rows))
+    values = X if len(rows) == len(X) and (np.diff(rows) > 0).all() else X[rows]
+    good = np.flatnonzero(np.isfinite(values).all(axis=1) & (held > 0))
+    return Rows(keys, rows + offset, values, held).take(good)
 
 
 def check_weights(weights: Floats, offset: int) -> None:
