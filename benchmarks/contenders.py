@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -54,6 +55,25 @@ class Fitted:
     seconds: float
     passes: float
     read_bytes: int
+
+
+@dataclass
+class Contender:
+    """One way to fit, with what its runs gave on one kind of data."""
+
+    name: str
+    peer: str
+    options: dict[str, Any]
+    runs: list[Fitted] = field(default_factory=list)
+    inertia: list[float] = field(default_factory=list)
+
+    def all(self, what: str) -> list[float]:
+        """Of each run."""
+        return [getattr(run, what) for run in self.runs]
+
+    def median(self, what: str) -> float:
+        """Of all runs."""
+        return statistics.median(self.all(what))
 
 
 def fit(job: Job) -> Fitted:

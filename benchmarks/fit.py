@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from benchmarks import first_fit, memory_fits
-from benchmarks.contenders import Fitted, Job, fit
+from benchmarks.contenders import Contender, Job, fit
 from benchmarks.data import Made
 from benchmarks.peers import have, missing
 from benchmarks.report import Section, mark, spread, tell
@@ -30,25 +29,11 @@ FULL = Size(1_000_000, 16, 32, 50_000, 2)
 QUICK = Size(20_000, 8, 8, 5_000, 2)
 
 
-@dataclass
-class Contender:
-    """One way to fit, with what its runs gave."""
-
-    name: str
-    peer: str
-    options: dict[str, Any]
-    runs: list[Fitted] = field(default_factory=list)
-    inertia: list[float] = field(default_factory=list)
-
-    def take(self, stored: Stored, k: int, seed: int) -> None:
-        """Fit once."""
-        fitted = fit(Job(self.peer, stored.folder, k, seed, options=self.options))
-        self.runs.append(fitted)
-        self.inertia.append(cost(stored.open()[0], fitted.centers, stored.chunk_rows))
-
-    def median(self, what: str) -> float:
-        """Of all runs."""
-        return statistics.median(getattr(run, what) for run in self.runs)
+def _take(contender: Contender, stored: Stored, k: int, seed: int) -> None:
+    """Fit once."""
+    fitted = fit(Job(contender.peer, stored.folder, k, seed, options=contender.options))
+    contender.runs.append(fitted)
+    contender.inertia.append(cost(stored.open()[0], fitted.centers, stored.chunk_rows))
 
 
 def contenders() -> list[Contender]:
@@ -71,12 +56,12 @@ def run(*, quick: bool = False) -> Section:
     with scratch(4 * size.rows * size.features) as (folder, where):
         warm = make_store(folder / "warm", made, 4_000, 2_000)
         for contender in contenders():
-            contender.take(warm, 4, 0)  # compiles and imports what each needs
+            _take(contender, warm, 4, 0)  # compiles and imports what each needs
         stored = make_store(folder / "store", made, size.rows, size.chunk_rows)
         found = contenders()
         for seed in range(size.repeats):
             for contender in found:
-                contender.take(stored, size.clusters, seed)
+                _take(contender, stored, size.clusters, seed)
                 tell(f"{contender.name}: {contender.runs[-1].seconds:.2f} s")
     best = min(min(c.inertia) for c in found)
     settings = (

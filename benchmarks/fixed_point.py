@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import dkmeans
 from benchmarks import spark, worker
-from benchmarks.contenders import STRICT, Fitted, Job, fit
+from benchmarks.contenders import STRICT, Contender, Job, fit
 from benchmarks.data import Made
 from benchmarks.peers import have, missing
 from benchmarks.report import Section, mark, tell
@@ -26,21 +24,6 @@ ROWS, CHUNKS, SEEDS = 200_000, 20, (0, 1, 2)
 QUICK_ROWS, QUICK_CHUNKS, QUICK_SEEDS = 10_000, 5, (0,)
 SHARES = (0.0, 0.1, 0.3, 0.6)  # of the data, that the memory limit leaves room for
 MAX_ITER, QUICK_MAX_ITER = 1000, 30
-
-
-@dataclass
-class Contender:
-    """One way to fit, with what its runs gave on one kind of data."""
-
-    name: str
-    peer: str
-    options: dict[str, Any]
-    runs: list[Fitted] = field(default_factory=list)
-    inertia: list[float] = field(default_factory=list)
-
-    def median(self, what: str) -> float:
-        """Of all runs."""
-        return statistics.median(getattr(run, what) for run in self.runs)
 
 
 def least_limit(stored: Stored, k: int) -> int:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from benchmarks import spark, worker
-from benchmarks.contenders import Job
+from benchmarks.contenders import Contender, Job
 from benchmarks.data import Made
 from benchmarks.peers import have, missing
 from benchmarks.report import Section, mark, spread, tell
@@ -34,31 +33,23 @@ QUICK = (Size(Made("20 apart", 16, 20, gap=12), 20, 40_000, 10_000, (0,)),)
 
 
 @dataclass
-class Contender:
-    """One way to fit, with what its runs gave."""
+class Watched(Contender):
+    """One way to fit, with the memory that its runs took as well."""
 
-    name: str
-    peer: str
-    options: dict[str, Any]
-    runs: list[worker.Run] = field(default_factory=list)
-    inertia: list[float] = field(default_factory=list)
-
-    def fitted(self, what: str) -> list[float]:
-        """Of each run."""
-        return [getattr(run.fitted, what) for run in self.runs]
+    memory: list[worker.Run] = field(default_factory=list)
 
 
-def contenders() -> list[Contender]:
+def contenders() -> list[Watched]:
     """All that can run here."""
     found = [
-        Contender("dkmeans", "dkmeans", {"memory_limit": LIMIT}),
-        Contender("dkmeans, lloyd", "dkmeans", {"memory_limit": LIMIT, "algorithm": "lloyd"}),
-        Contender("scikit-learn MiniBatchKMeans", "scikit-learn batches", {"epochs": EPOCHS}),
+        Watched("dkmeans", "dkmeans", {"memory_limit": LIMIT}),
+        Watched("dkmeans, lloyd", "dkmeans", {"memory_limit": LIMIT, "algorithm": "lloyd"}),
+        Watched("scikit-learn MiniBatchKMeans", "scikit-learn batches", {"epochs": EPOCHS}),
     ]
     if have("dask-ml"):
-        found.append(Contender("dask-ml", "dask-ml", {}))
+        found.append(Watched("dask-ml", "dask-ml", {}))
     if have("pyspark"):
-        found.append(Contender("Spark MLlib", "pyspark", {}))
+        found.append(Watched("Spark MLlib", "pyspark", {}))
     return found
 
 
@@ -108,7 +99,8 @@ def _measure(size: Size, warm: Stored, stored: Stored, where: str) -> list[Seque
             job = Job(c.peer, stored.folder, size.k, seed, options=c.options)
             first = Job(c.peer, warm.folder, 4, 0, options=c.options)
             for done in worker.run([job], first):
-                c.runs.append(done)
+                c.runs.append(done.fitted)
+                c.memory.append(done)
                 c.inertia.append(cost(X, done.fitted.centers, stored.chunk_rows))
                 line = f"{c.name}: {done.fitted.seconds:.1f} s, {done.fitted.passes:.1f} passes"
                 tell(f"{size.made.name}: {line}, inertia {c.inertia[-1]:.6g}")
@@ -120,16 +112,16 @@ def _measure(size: Size, warm: Stored, stored: Stored, where: str) -> list[Seque
     return [(title, *[""] * (len(rows[0]) - 1)), *rows]
 
 
-def _row(name: str, c: Contender, first: Contender, best: float) -> Sequence[str]:
-    seconds = c.fitted("seconds")
-    ratio = statistics.median(seconds) / statistics.median(first.fitted("seconds"))
+def _row(name: str, c: Watched, first: Watched, best: float) -> Sequence[str]:
+    seconds = c.all("seconds")
+    ratio = statistics.median(seconds) / first.median("seconds")
     return (
         name, f"{statistics.median(seconds):.2f} {spread(seconds)}",
         f"{ratio:.2f}" if c.peer == "dkmeans" else mark(ratio),
-        f"{statistics.median(c.fitted('passes')):.1f}",
-        f"{statistics.median(c.fitted('read_bytes')) / 1e6:.0f}",
-        f"{statistics.median(c.fitted('iterations')):g}",
-        f"{max(run.peak for run in c.runs) / 1e6:.0f}",
-        f"{max(run.growth for run in c.runs) / 1e6:.0f}",
+        f"{c.median('passes'):.1f}",
+        f"{c.median('read_bytes') / 1e6:.0f}",
+        f"{c.median('iterations'):g}",
+        f"{max(run.peak for run in c.memory) / 1e6:.0f}",
+        f"{max(run.growth for run in c.memory) / 1e6:.0f}",
         f"{statistics.median(c.inertia) / best:.4f}", f"{max(c.inertia) / best:.4f}",
     )  # fmt: skip
