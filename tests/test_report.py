@@ -18,8 +18,8 @@ from sklearn.datasets import load_iris, make_blobs
 
 from dkmeans import History, Iteration, KMeans, OutputError, sweep
 from dkmeans.plot.diagnosis import diagnose
+from dkmeans.plot.page import Shot
 from dkmeans.plot.player import MOST_CENTERS, MOST_FRAMES, MOST_ROWS, player_data
-from dkmeans.plot.report import Shot
 from dkmeans.plot.scene import scene_of
 from dkmeans.record.sample import RowSample
 from dkmeans.scoring import TITLES
@@ -79,7 +79,7 @@ def sweep_page(found, folder):
 def unpictured(monkeypatch):
     """Reports whose pictures are empty, where it is not they that are tested."""
     empty = Shot("data:image/png;base64,", "data:image/png;base64,", 1, 1, 1.0, "empty")
-    monkeypatch.setattr("dkmeans.plot.report._shot", lambda *args, **options: empty)
+    monkeypatch.setattr("dkmeans.plot.report.shot", lambda *args, **options: empty)
 
 
 class Parsed(HTMLParser):
