@@ -114,8 +114,8 @@ def quantize(
     for number, palette in zip(numbers, palettes, strict=True):
         if len(palette.colors) < number:
             warnings.warn(
-                f"{opened.where} has {len(palette.colors)} distinct colours, fewer than k={number}:"
-                " the palette has no more",
+                f"{opened.where} has fewer distinct colours than k={number}: the palette has"
+                f" {len(palette.colors)}",
                 ConvergenceWarning,
                 stacklevel=2,
             )
@@ -350,10 +350,10 @@ class Quantized:
         indexed = image is not None and os.fspath(image).lower().endswith(".png")
         if not indexed or self._picture(".png").palette is None:
             raise OutputError(
-                "dithering is for a .png with a palette, of an image of 8 bits without alpha in up"
-                f" to {_INDICES} colours; got {image} for {len(self.palette)} colours of"
+                f"dithering is for a .png with a palette of up to {_INDICES} colours of 8 bits"
+                f" without alpha; asked for was {image}, of {len(self.palette)} colours of"
                 f" {self.source.colors} bands of {self.source.dtype}"
-                + " and alpha"
+                + " with alpha"
                 * self.source.alpha
             )
         needed, limit = DITHER_BYTES * self.source.n_pixels, limit_of(self.memory_limit, local=True)

@@ -79,6 +79,8 @@ def command(**given: Any) -> None:
     if report and any(report["report"] in paths.values() for paths in outputs.values()):
         raise Failure(f"--report: another output is {report['report']} as well")
     dither = {"dither": given["dither"], "overwrite": given["overwrite"]}
+    if given["dither"] and not str(given["output"]).lower().endswith(".png"):
+        raise Failure("--dither is for an --output that ends in .png")
     began = time.perf_counter()
     hidden = given["quiet"] or given["as_json"]
     with options.cluster(given), showing(hidden=hidden):

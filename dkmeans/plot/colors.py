@@ -15,7 +15,7 @@ from dkmeans.errors import DataError
 from dkmeans.image import Quantized
 from dkmeans.plot.canvas import axes_for, horizontal_grid, new_figure, numbers, title
 from dkmeans.plot.draw import LABELLED
-from dkmeans.plot.looks import SQUARES, Found, Look, error_of, names, several, some
+from dkmeans.plot.looks import SQUARES, Found, Look, colours, error_of, names, several, some
 from dkmeans.plot.theme import Theme, theme_of
 
 _WIDTH = 4.3  # inches of an image
@@ -67,15 +67,11 @@ def quantization(found: Found, *, theme: str = "light") -> Figure:
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
     _image(grid[0], look.original(first), "original", colors)
     for ax, one in zip(grid[1:], shown.values(), strict=False):
-        text = f"{_colours(len(one.palette))}, {error_of(one)}"
+        text = f"{colours(len(one.palette))}, {error_of(one)}"
         _image(ax, look.quantized(one), text, colors)
     for ax in grid[panels:]:
         ax.remove()
     return figure
-
-
-def _colours(k: int) -> str:
-    return f"{k:,} colour{'' if k == 1 else 's'}"
 
 
 def _image(ax: Axes, pixels: AnyArray, text: str, theme: Theme) -> None:
@@ -116,7 +112,7 @@ def palette(found: Quantized, *, theme: str = "light", ax: Axes | None = None) -
         numbers(ax.xaxis, whole=True)
         horizontal_grid(ax, colors)
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g} %"))
-    title(ax, f"{_colours(k)} by share of the pixels", colors)
+    title(ax, f"{colours(k)} by share of the pixels", colors)
     return ax
 
 
@@ -165,7 +161,7 @@ def color_cloud(found: Quantized, *, theme: str = "light", ax: Axes | None = Non
         raise DataError(f"a cloud of colours needs three bands, and the image has {bands}")
     colors = theme_of(theme)
     if ax is None:
-        ax = new_figure(6.4, 5.4, colors).add_subplot(projection="3d")
+        ax = new_figure(6.4, 5, colors).add_subplot(projection="3d")
     if ax.name != "3d":
         raise ValueError('ax must be in three dimensions: figure.add_subplot(projection="3d")')
     cloud: Any = ax
@@ -179,7 +175,7 @@ def color_cloud(found: Quantized, *, theme: str = "light", ax: Axes | None = Non
     rims: dict[str, Any] = {"edgecolors": colors.ink, "linewidths": 0.9, "zorder": 3}
     fill = look.rgb(found.palette) / 255
     cloud.scatter(*found.centers[:, :3].T, s=sizes, c=fill, depthshade=False, **rims)
-    text = f"{_colours(len(found.palette))} among {_colours(len(dots))} of the image"
+    text = f"{colours(len(found.palette))} among {colours(len(dots))} of the image"
     title(ax, text, colors)
     return ax
 
@@ -204,6 +200,7 @@ def _frame(ax: Any, found: Quantized, theme: Theme) -> None:
         axis._axinfo["grid"].update(color=theme.line, linewidth=0.8)
         numbers(axis, most=5)
         axis.set_label_text(name, color=theme.ink, fontsize=10)
+        axis.labelpad = 8  # clear of numbers with three digits
     ax.tick_params(colors=theme.muted, labelsize=8)
-    ax.set_box_aspect(None, zoom=0.95)
+    ax.set_box_aspect(None, zoom=1.08)
     ax.view_init(elev=22, azim=-58)

@@ -16,7 +16,7 @@ from dkmeans._typing import AnyArray
 from dkmeans.data.outputs import check_output
 from dkmeans.errors import DataError
 from dkmeans.image import Quantized
-from dkmeans.plot.looks import MOST, SQUARES, Found, Look, error_of, names, several, some
+from dkmeans.plot.looks import MOST, SQUARES, Found, Look, colours, error_of, names, several, some
 from dkmeans.plot.page import Shot, shot, write_page
 from dkmeans.plot.tables import Cell, Lines, Table
 from dkmeans.record.facts import peak_bytes, versions
@@ -75,7 +75,7 @@ def image_report(
         "table": _table(named),
         "note": _note(one),
         "panels": _panels(shown, look),
-        "strips": [_strip(k, each, look) for k, each in shown.items()],
+        "strips": [_strip(each, look) for each in shown.values()],
         "clouds": _clouds(shown),
         "some_note": f"{len(shown)} of {len(named)} numbers of colours are shown below."
         if len(named) > MOST
@@ -91,7 +91,7 @@ def image_report(
 def _title(named: dict[int, Quantized]) -> str:
     ks, name = list(named), os.path.basename(next(iter(named.values())).source.where)
     if len(ks) == 1:
-        return f"{ks[0]:,} colour{'' if ks[0] == 1 else 's'} for {name}"
+        return f"{colours(ks[0])} for {name}"
     return f"{ks[0]:,} to {ks[-1]:,} colours for {name}"
 
 
@@ -147,8 +147,8 @@ def _panels(shown: dict[int, Quantized], look: Look) -> list[Panel]:
     every = f", every {step}th pixel each way" if step > 1 else ""
     few = max(first.source.preview.shape[:2]) <= SQUARES
     panels = [Panel(_png(look.original(first)), f"original{every}", "The image as it is", few)]
-    for k, each in shown.items():
-        text = f"{k:,} colour{'' if k == 1 else 's'}, {error_of(each)}"
+    for each in shown.values():
+        text = f"{colours(len(each.palette))}, {error_of(each)}"
         panels.append(Panel(_png(look.quantized(each)), text, f"The image in {text}", few))
     return panels
 
@@ -168,7 +168,7 @@ def _png(pixels: AnyArray) -> str:
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _strip(k: int, found: Quantized, look: Look) -> Strip:
+def _strip(found: Quantized, look: Look) -> Strip:
     shades = ["#" + bytes(color).hex() for color in look.rgb(found.palette)]
     texts, shares = names(found), found.shares.tolist()
     parts = [
@@ -183,7 +183,7 @@ def _strip(k: int, found: Quantized, look: Look) -> Strip:
     ]
     more = f"The first {_LONG} of {len(rows):,} colours." if len(rows) > _LONG else ""
     table = Table(["colour", "share", "pixels"], rows[:_LONG], more)
-    return Strip(f"{k:,} colour{'' if k == 1 else 's'}", parts, table)
+    return Strip(colours(len(rows)), parts, table)
 
 
 def _clouds(shown: dict[int, Quantized]) -> list[Shot]:

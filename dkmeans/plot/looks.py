@@ -96,6 +96,11 @@ class Look:
         return np.dstack([rgb, np.rint(255 * np.clip(opacity, 0, 1)).astype(np.uint8)])
 
 
+def colours(k: int) -> str:
+    """So many colours, in words."""
+    return f"{k:,} colour{'' if k == 1 else 's'}"
+
+
 def names(found: Quantized) -> list[str]:
     """Each colour by its hex name, or by its values where it has none."""
     if found.palette.dtype == np.uint8 and found.palette.shape[1] in (1, 3):
