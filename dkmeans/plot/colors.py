@@ -193,14 +193,14 @@ def _frame(ax: Any, found: Quantized, theme: Theme) -> None:
     """Walls, lines and names of axes in three dimensions."""
     ax.set_facecolor(theme.background)
     bands = found.palette.shape[1]
-    named = _AXES[found.space] if bands == 3 else [f"band {i} of {bands}" for i in range(3)]
+    named = _AXES[found.space] if bands == 3 else [f"band {i}" for i in range(3)]
     for axis, name in zip((ax.xaxis, ax.yaxis, ax.zaxis), named, strict=True):
         axis.set_pane_color(theme.background)
         axis.line.set_color(theme.muted)
         axis._axinfo["grid"].update(color=theme.line, linewidth=0.8)
         numbers(axis, most=5)
         axis.set_label_text(name, color=theme.ink, fontsize=10)
-        axis.labelpad = 8  # clear of numbers with three digits
+        axis.labelpad = 10  # clear of numbers with three digits
     ax.tick_params(colors=theme.muted, labelsize=8)
     ax.set_box_aspect(None, zoom=1.08)
     ax.view_init(elev=22, azim=-58)
