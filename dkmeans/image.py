@@ -287,7 +287,7 @@ class Quantized:
         dither : spread the error of each pixel of a PNG with a palette over its neighbours (Floyd
             and Steinberg 1976): areas keep their mean colour, the error of pixels grows, which
             ``mse`` does not count, and ``labels`` stay those of the nearest colours. Pillow does
-            so with the whole image in memory, 8 bytes a pixel, in a read of its own.
+            so with the whole image in memory, 11 bytes a pixel, in a read of its own.
         overwrite : replace what is there, once the new output is whole.
         threads : chunks at work at once.
 

@@ -7,7 +7,7 @@ import numpy as np
 from dkmeans._typing import AnyArray
 from dkmeans.errors import MissingExtraError
 
-DITHER_BYTES = 8  # of a pixel: as it came and as Pillow holds it, later that and its index
+DITHER_BYTES = 11  # of a pixel: as it came, as Pillow holds it, its index, and copies of that
 
 
 def dithered(pixels: AnyArray, palette: AnyArray) -> AnyArray:
@@ -29,5 +29,6 @@ def dithered(pixels: AnyArray, palette: AnyArray) -> AnyArray:
         raise MissingExtraError("dithering", "image") from error
     colors = Image.new("P", (1, 1))
     colors.putpalette(palette.tobytes())
-    picture = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0]).convert("RGB")
+    grey = pixels.shape[2] == 1
+    picture = Image.fromarray(pixels[:, :, 0]).convert("RGB") if grey else Image.fromarray(pixels)
     return np.asarray(picture.quantize(palette=colors, dither=Image.Dither.FLOYDSTEINBERG))
