@@ -237,7 +237,8 @@ def _decode(path: str, any_size: bool) -> tuple[AnyArray, bool]:
             return np.asarray(picture), picture.mode in ("LA", "RGBA")
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
         raise SourceError(
-            f"{path}: {str(error).rstrip('.')}; if you trust the file, any_size=True (--any-size) lifts the limit"
+            f"{path}: {str(error).rstrip('.')}; if you trust the file, any_size=True (--any-size)"
+            " lifts the limit"
         ) from error
 
 
