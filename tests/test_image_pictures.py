@@ -338,3 +338,11 @@ def test_a_page_fits_a_phone_and_a_desk(opened, page, found, width, scheme):
     wide = "all => [...all[1].children].map(i => i.getBoundingClientRect().width)"
     first, second = tab.eval_on_selector_all(".strip", wide)
     assert first / (first + second) == pytest.approx(found["rgb"][2].shares[0], abs=0.01)
+
+
+def test_the_examples_of_the_docstrings():
+    import doctest
+
+    from dkmeans.plot import colors
+
+    assert doctest.testmod(colors).failed == 0
