@@ -273,8 +273,8 @@ class Quantized:
 
         Parameters
         ----------
-        image : ends in .png, .tif or .zarr; a PNG has a palette for up to 256 opaque colours. The TIFF
-            of an image that is somewhere on Earth is a GeoTIFF there, which takes rasterio.
+        image : ends in .png, .tif or .zarr; a PNG has a palette for up to 256 opaque colours. A
+            TIFF of an image that is somewhere on Earth is a GeoTIFF, which takes rasterio.
         labels : ends in .zarr, or in .tif for a GeoTIFF; -1 is its nodata and ``_FillValue``.
         palette : ends in .json, .gpl (GIMP) or .png (swatches).
         overwrite : replace what is there, once the new output is whole.

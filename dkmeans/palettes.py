@@ -28,7 +28,7 @@ from dkmeans.engine.scaling import Scaling
 from dkmeans.errors import DataError, MemoryLimitError
 from dkmeans.kmeans import KMeans
 from dkmeans.preprocessing import StandardScaler
-from dkmeans.sweeping import sweep
+from dkmeans.sweeping import Sweep, sweep
 
 _RESTARTS = 3  # of distinct colours: as good as scikit-learn's ten on the photographs of the tests
 _COLOR_BYTES = 48  # of a distinct colour: code, count, weight, values, point, labels
@@ -130,9 +130,9 @@ def count_colors(image: Image, limit: int) -> Counts:
 
 
 def _nothing(image: Image) -> DataError:
-    nodata = "" if image.nodata is None else f" or has nodata={image.nodata}"
+    nodata = "" if image.nodata is None else f" or {image.nodata}, its nodata"
     return DataError(
-        f"every pixel of {image.where} is transparent{nodata}: there is no colour to find"
+        f"every pixel of {image.where} is transparent, NaN{nodata}: there is no colour to find"
     )
 
 
@@ -227,17 +227,8 @@ def few_pass_palettes(image: Image, numbers: Sequence[int], search: Search) -> l
     if search.standardize:
         search, X = _standardized(image, X, search)
     policy = "omit" if as_floats else "raise"
-    fits = sweep(
-        X,
-        sorted({min(k, image.n_pixels) for k in numbers}),
-        sample_weight=weights,
-        metrics=(),
-        n_init=search.n_init,
-        random_state=search.random_state,
-        memory_limit=search.memory_limit,
-        nan_policy=policy,
-    )
-    models = [fits.models[min(k, image.n_pixels)] for k in numbers]
+    fits, most = _swept(image, X, weights, numbers, search)
+    models = [fits.models[min(k, most)] for k in numbers]
     fitted = [Model(m.cluster_centers_.astype(np.float64), policy, None) for m in models]
     centers = [search.in_units(model.centers) for model in fitted]
     colors = [rounded(each, image.dtype) for each in centers]
@@ -262,6 +253,38 @@ def few_pass_palettes(image: Image, numbers: Sequence[int], search: Search) -> l
             )
         )
     return found
+
+
+def _swept(
+    image: Image, X: Any, weights: Any, numbers: Sequence[int], search: Search
+) -> tuple[Sweep, int]:
+    """Fits to at most as many colours as pixels take part, and how many these can be."""
+    most = image.n_pixels
+    options = {
+        "sample_weight": weights,
+        "metrics": (),
+        "n_init": search.n_init,
+        "random_state": search.random_state,
+        "memory_limit": search.memory_limit,
+        "nan_policy": "raise" if X.dtype.kind in "iu" else "omit",
+    }
+    try:
+        return sweep(X, sorted({min(k, most) for k in numbers}), **options), most
+    except ValueError:
+        most = _n_taking_part(image)
+        if most == 0:
+            raise _nothing(image) from None
+        if most >= min(max(numbers), image.n_pixels):
+            raise
+    return sweep(X, sorted({min(k, most) for k in numbers}), **options), most
+
+
+def _n_taking_part(image: Image) -> int:
+    """Pixels that take part, which takes a pass; it is only of use where they are too few."""
+    rows, weights = _rows_and_weights(image)
+    keep = da.isfinite(rows).all(axis=1)
+    keep = keep if weights is None else keep & (weights > 0)
+    return int(keep.sum().compute(**({"scheduler": "threads"} if image.local else {})))
 
 
 def _standardized(image: Image, X: Any, search: Search) -> tuple[Search, Any]:
