@@ -122,7 +122,7 @@ def count_colors(image: Image, limit: int) -> Counts:
     if dense and passes.client is None:
         total = Total(columns, image.n_pixels)
     blocks = _blocks.from_dask(image.rows(), None)
-    step = CountStep(columns, image.alpha, image.nodata, total)
+    step = CountStep(columns, image.alpha, total, image.nodata)
     counts = passes.run(blocks, step, "colors")
     if not len(counts.codes):
         raise _nothing(image)

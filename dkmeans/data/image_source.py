@@ -149,7 +149,8 @@ def open_image(
     Parameters
     ----------
     image : ndarray, dask array, DataArray or zarr.Array (height, width[, bands]), or a path: a Zarr
-        array or a multiscale image of OME's, by URI too, a TIFF, or a picture that Pillow reads
+        array or a multiscale image of OME's, by URI too, a TIFF, or a picture that Pillow reads; an
+        Image is open already
     alpha : whether the last band is alpha. None: what a file says of itself; of an array, whether
         there are 4 bands that come last, and no names of axes.
     any_size : whether to decode pictures beyond Pillow's limit against decompression bombs.
@@ -167,6 +168,8 @@ def open_image(
     MissingExtraError
         Pillow or tifffile is not installed.
     """
+    if isinstance(image, Image):
+        return image
     opening = Opening(alpha, any_size, nodata, channel_axis, storage_options)
     if isinstance(image, str | os.PathLike):
         return _open_path(os.fspath(image), opening)

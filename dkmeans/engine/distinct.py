@@ -106,20 +106,20 @@ class CountStep:
     ----------
     columns : leading columns that make a row.
     skip_zero : whether rows are left out where the column after these is 0.
-    nodata : value of any of these columns for which a row is left out, or None.
     total : where this process adds up; None has each block return its own counts. A copy for
         another process has none, so nothing is lost and nothing is counted twice.
+    nodata : rows are left out that have it in any of these columns; or None.
     """
 
     columns: int
     skip_zero: bool = False
-    nodata: Any = None
     total: Total | None = None
+    nodata: Any = None
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Counts:
-        rows = X
-        if self.skip_zero or self.nodata is not None:
-            rows = X[taking_part(X, self.columns, self.skip_zero, self.nodata)]
+        if self.nodata is not None:
+            X = X[taking_part(X, self.columns, False, self.nodata)]
+        rows = X[X[:, self.columns] > 0] if self.skip_zero else X
         counts = Counts.of(pack(rows[:, : self.columns]))
         if self.total is None:
             return counts
@@ -131,7 +131,7 @@ class CountStep:
         return whole if self.total is None else Counts.combine([whole, self.total.counts()])
 
     def __reduce__(self) -> Any:
-        return CountStep, (self.columns, self.skip_zero, self.nodata)
+        return CountStep, (self.columns, self.skip_zero, None, self.nodata)
 
 
 _NOTHING = Counts(np.empty(0, np.uint32), np.empty(0, np.int64))
