@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from dask.utils import format_bytes
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from dkmeans._typing import AnyArray, Floats, Ints
@@ -268,15 +270,17 @@ def _swept(
         "memory_limit": search.memory_limit,
         "nan_policy": "raise" if X.dtype.kind in "iu" else "omit",
     }
-    try:
+    with warnings.catch_warnings():  # of fewer clusters, where quantize tells of fewer colours
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        try:
+            return sweep(X, sorted({min(k, most) for k in numbers}), **options), most
+        except ValueError:
+            most = _n_taking_part(image)
+            if most == 0:
+                raise _nothing(image) from None
+            if most >= min(max(numbers), image.n_pixels):
+                raise
         return sweep(X, sorted({min(k, most) for k in numbers}), **options), most
-    except ValueError:
-        most = _n_taking_part(image)
-        if most == 0:
-            raise _nothing(image) from None
-        if most >= min(max(numbers), image.n_pixels):
-            raise
-    return sweep(X, sorted({min(k, most) for k in numbers}), **options), most
 
 
 def _n_taking_part(image: Image) -> int:
