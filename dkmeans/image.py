@@ -20,7 +20,6 @@ from sklearn.exceptions import ConvergenceWarning
 
 from dkmeans._typing import AnyArray, Floats
 from dkmeans.data import image_sinks
-from dkmeans.data.geotiff import check_geotiff
 from dkmeans.data.image_sinks import Picture
 from dkmeans.data.image_source import Image, open_image
 from dkmeans.data.outputs import check_output, replacing
@@ -325,8 +324,7 @@ class Quantized:
         if labels is not None:
             kind = image_sinks.kind_of_output(labels, image_sinks.LABELS)
             check_output(labels, overwrite, folder=kind == ".zarr")
-            if kind != ".zarr":
-                check_geotiff(self._labels_picture())
+            image_sinks.check_labels(labels, self._labels_picture())
         if palette is not None:
             image_sinks.check_palette(palette, overwrite, self.palette)
 

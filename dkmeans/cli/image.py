@@ -143,7 +143,7 @@ def _outputs(given: options.Given, k: int, *, several: bool) -> dict[str, str]:
 
 def _open(given: options.Given, outputs: Iterable[dict[str, str]]) -> Image:
     """The input, once it is known that the outputs can hold such an image."""
-    from dkmeans.data.image_sinks import Picture, check_picture
+    from dkmeans.data.image_sinks import Picture, check_labels, check_picture
     from dkmeans.data.image_source import open_image
 
     image = open_image(
@@ -159,6 +159,8 @@ def _open(given: options.Given, outputs: Iterable[dict[str, str]]) -> Image:
     for paths in outputs:
         if "image" in paths:
             check_picture(paths["image"], like)
+        if "labels" in paths:
+            check_labels(paths["labels"], like)
     return image
 
 

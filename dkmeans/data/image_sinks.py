@@ -90,6 +90,12 @@ def check_picture(path: str | os.PathLike[str], picture: Picture) -> None:
         )
 
 
+def check_labels(path: str | os.PathLike[str], picture: Picture) -> None:
+    """Raise the error that writing labels there would, as far as can be told before."""
+    if kind_of_output(path, LABELS) in TIFFS:
+        check_geotiff(picture)
+
+
 def write_picture(path: str, kind: str, lines: Iterable[AnyArray], picture: Picture) -> None:
     """Write the next lines of a picture, as many at a time as there come, to a new file or folder.
 
