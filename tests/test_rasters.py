@@ -458,6 +458,21 @@ def test_a_dataarray_becomes_a_geotiff_of_many_tiles(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["labels.tif", "out.tif"]
 
 
+def test_colours_and_alpha_of_a_geotiff(tmp_path):
+    random = np.random.default_rng(6)
+    bands = random.integers(1, 255, (4, 20, 30)).astype(np.uint8)
+    bands[3, :2] = 0
+    without_crs = {"crs": None, "nodata": None, "photometric": "rgb"}
+    for alpha in ("no", "yes"):
+        path = geotiff(tmp_path / f"{alpha}.tif", bands, alpha=alpha, **without_crs)
+        one = quantize(path, 3, random_state=0)
+        assert one.source.alpha == (alpha == "yes")
+        assert (one.labels.compute()[:2] == -1).all() == one.source.alpha
+        one.write(tmp_path / "out.tif", overwrite=True)
+        assert open_image(tmp_path / "out.tif").alpha == one.source.alpha
+        assert open_image(tmp_path / "out.tif").said.place().transform == TRANSFORM
+
+
 def test_places_without_coordinates(tmp_path):
     bare = placed(values()).drop_vars(["x", "y", "height"])
     place = open_image(bare).said.place()

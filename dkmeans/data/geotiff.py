@@ -16,6 +16,7 @@ from dkmeans.errors import MissingExtraError, OutputError, SourceError
 if TYPE_CHECKING:
     from dkmeans.data.image_sinks import Picture
 
+TAGS = (33550, 33922, 34264, 34735)  # of a TIFF, any of which tells where it is
 TILE = 256  # height and width of a tile
 _CACHE_BYTES = 32 * 2**20  # of GDAL, whose own choice is a share of the machine's memory
 _EVEN = 1e-3  # of a pixel, by which coordinates may be off an even grid
@@ -109,6 +110,8 @@ def writing_geotiff(path: str, picture: Picture) -> Iterator[GeoTiff]:
                     blockxsize=TILE,
                     blockysize=TILE,
                     interleave="pixel",
+                    photometric="rgb" if picture.bands - picture.alpha == 3 else "minisblack",
+                    alpha="yes" if picture.alpha else "no",
                     compress="deflate",
                     bigtiff="if_safer",
                     **placed,

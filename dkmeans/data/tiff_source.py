@@ -10,6 +10,7 @@ import numpy as np
 
 from dkmeans._typing import AnyArray
 from dkmeans.data.blocks import READ_BYTES
+from dkmeans.data.geotiff import TAGS
 from dkmeans.data.image_axes import Reordered, find_axes
 from dkmeans.data.nodata import GDAL_TAG
 from dkmeans.errors import SourceError
@@ -30,7 +31,7 @@ class TiffPixels:
     chunk : height and width of a tile, or of strips.
     alpha : whether the last band is alpha, as the file says.
     attributes : nodata, where GDAL's tag tells it.
-    placed : whether the file is a GeoTIFF.
+    placed : whether the file says where on Earth it is.
     """
 
     def __init__(self, path: str, channel_axis: int | str | None = None) -> None:
@@ -51,7 +52,7 @@ class TiffPixels:
             self.alpha = bool(page.extrasamples) and page.extrasamples[-1] in _ALPHA
             told = page.tags.get(GDAL_TAG)
             self.attributes = {} if told is None else {"nodata": str(told.value).strip("\0 ")}
-            self.placed = bool(page.is_geotiff)
+            self.placed = any(tag in page.tags for tag in TAGS)
             self.chunk = (int(page.tilelength), int(page.tilewidth))
             if not page.is_tiled:
                 self.chunk = self._lines(1 if self._mapped else int(page.rowsperstrip))
