@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,21 +12,25 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from dask.utils import format_bytes
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.data import blocks as _blocks
 from dkmeans.data.image_source import Image
-from dkmeans.data.source import kernel_view
+from dkmeans.data.nodata import blanked, taking_part
+from dkmeans.data.source import center_dtype, kernel_view
 from dkmeans.engine import color_spaces, exact
 from dkmeans.engine.distinct import Counts, CountStep, Lookup, Total, unpack
 from dkmeans.engine.memory import DASK_FACTOR, memory_limit
-from dkmeans.engine.painting import ErrorStep, Labeller
+from dkmeans.engine.painting import ErrorStep, Labeller, Scaled
 from dkmeans.engine.passes import Passes, default_threads
 from dkmeans.engine.predict import Model
+from dkmeans.engine.scaling import Scaling
 from dkmeans.errors import DataError, MemoryLimitError
 from dkmeans.kmeans import KMeans
-from dkmeans.sweeping import sweep
+from dkmeans.preprocessing import StandardScaler
+from dkmeans.sweeping import Sweep, sweep
 
 _RESTARTS = 3, 10  # of distinct colours, at least and at most
 _CHEAP = 2**25  # distances from distinct colours to centers, up to which there are more restarts
@@ -36,12 +41,28 @@ _MAX_ITER = 1000  # of these, which go on until no center moves
 
 @dataclass(frozen=True)
 class Search:
-    """What is asked of a search for colours; see :func:`dkmeans.image.quantize`."""
+    """What is asked of a search for colours; see :func:`dkmeans.image.quantize`.
+
+    Parameters
+    ----------
+    scaler : that of the bands, once it is fitted, where they are to be standardized.
+    """
 
     space: str
     n_init: int | str
     random_state: Any
     memory_limit: int | str | None
+    standardize: bool = False
+    scaler: StandardScaler | None = None
+
+    def in_units(self, centers: Floats) -> Floats:
+        """Centers in the units of the image, once the scaler is fitted that there may be."""
+        return centers if self.scaler is None else self.scaler.inverse_transform(centers)
+
+    def labeller(self, model: Model) -> Labeller:
+        """The model as it is for pixels that are not scaled."""
+        scaler = self.scaler
+        return model if scaler is None else Scaled(model, Scaling(scaler.mean_, scaler.scale_))
 
     @cached_property
     def _seeds(self) -> list[int]:
@@ -111,10 +132,18 @@ def count_colors(image: Image, limit: int) -> Counts:
     if dense and passes.client is None:
         total = Total(columns, image.n_pixels)
     blocks = _blocks.from_dask(image.rows(), None)
-    counts = passes.run(blocks, CountStep(columns, image.alpha, total), "colors")
+    step = CountStep(columns, image.alpha, total, image.nodata)
+    counts = passes.run(blocks, step, "colors")
     if not len(counts.codes):
-        raise DataError(f"every pixel of {image.where} is transparent: there is no colour to find")
+        raise _nothing(image)
     return counts
+
+
+def _nothing(image: Image) -> DataError:
+    nodata = "" if image.nodata is None else f" or {image.nodata}, its nodata"
+    return DataError(
+        f"every pixel of {image.where} is transparent, NaN{nodata}: there is no colour to find"
+    )
 
 
 def distinct_palettes(image: Image, numbers: Sequence[int], search: Search) -> list[Palette]:
@@ -123,6 +152,9 @@ def distinct_palettes(image: Image, numbers: Sequence[int], search: Search) -> l
     counts = count_colors(image, limit)
     values = unpack(counts.codes, image.colors)
     points = color_spaces.from_srgb(values, search.space)
+    if search.standardize:
+        scaler = StandardScaler(memory_limit=limit).fit(values, sample_weight=counts.counts)
+        search, points = replace(search, scaler=scaler), scaler.transform(values)
     search = replace(search, memory_limit=max(1, limit - _COLOR_BYTES * len(values)))
     try:
         return [_palette_of(counts, values, points, k, search) for k in numbers]
@@ -151,13 +183,13 @@ def _palette_of(
     order = _largest_first(sizes)
     rank = np.empty(len(centers), np.int32)
     rank[order] = np.arange(len(order))
-    labels = rank[labels]
-    colors = rounded(color_spaces.to_srgb(centers[order], search.space), values.dtype)
+    labels, centers = rank[labels], search.in_units(centers[order])
+    colors = rounded(color_spaces.to_srgb(centers, search.space), values.dtype)
     sq_error = exact.zeros()
     sum_kernels.cost(kernel_view(values), weights, colors.astype(np.float64), labels, sq_error)
     return Palette(
         colors,
-        centers[order],
+        centers,
         sizes[order],
         inertia,
         exact.to_float(sq_error),
@@ -197,49 +229,115 @@ def rounded(colors: Floats, dtype: np.dtype[Any]) -> AnyArray:
 def few_pass_palettes(image: Image, numbers: Sequence[int], search: Search) -> list[Palette]:
     """For each number of colours the palette that :class:`~dkmeans.KMeans` finds, on shared passes.
 
-    Pixels with NaN take no part.
+    Of floats, pixels that take no part are made NaN, and bands that are standardized are floats.
+    Integers have no NaN: there such pixels have the weight 0.
     """
-    rows, weights = _rows_and_weights(image)
-    blocks = _blocks.from_dask(rows, weights)
-    policy = "omit" if image.dtype.kind == "f" else "raise"
-    fits = sweep(
-        rows.compute(scheduler="threads") if image.local else rows,
-        sorted({min(k, image.n_pixels) for k in numbers}),
-        sample_weight=weights,
-        n_init=search.n_init,
-        random_state=search.random_state,
-        memory_limit=search.memory_limit,
-        nan_policy=policy,
-    )
-    models = [fits.models[min(k, image.n_pixels)] for k in numbers]
-    labellers = [Model(m.cluster_centers_.astype(np.float64), policy, None) for m in models]
-    colors = [rounded(labeller.centers, image.dtype) for labeller in labellers]
+    as_floats = image.dtype.kind == "f" or search.standardize
+    rows, weights = _blanked_rows(image) if as_floats else _rows_and_weights(image)
+    X = rows.compute(scheduler="threads") if image.local else rows
+    if search.standardize:
+        search, X = _standardized(image, X, search)
+    policy = "omit" if as_floats else "raise"
+    fits, most = _swept(image, X, weights, numbers, search)
+    models = [fits.models[min(k, most)] for k in numbers]
+    fitted = [Model(m.cluster_centers_.astype(np.float64), policy, None) for m in models]
+    centers = [search.in_units(model.centers) for model in fitted]
+    colors = [rounded(each, image.dtype) for each in centers]
     limit = memory_limit(search.memory_limit, local=image.local)
     passes = Passes(_threads(image, limit), local=image.local)
-    errors = passes.run(blocks, ErrorStep(tuple(labellers), tuple(colors)), "errors")
+    step = ErrorStep(tuple(search.labeller(model) for model in fitted), tuple(colors))
+    errors = passes.run(_blocks.from_dask(rows, weights), step, "errors")
     found = []
     for at, model in enumerate(models):
         sizes = errors.sizes[at]
         order = _largest_first(sizes)
-        centers = labellers[at].centers[order]
         found.append(
             Palette(
                 colors[at][order],
-                centers,
+                centers[at][order],
                 sizes[order],
                 model.inertia_,
                 exact.to_float(errors.totals[at]),
-                Model(centers, policy, None),
-                fits.passes + 1,
+                search.labeller(replace(fitted[at], centers=fitted[at].centers[order])),
+                fits.passes + 1 + search.standardize,
                 model.history_.seconds,
             )
         )
     return found
 
 
-def _rows_and_weights(image: Image) -> tuple[da.Array, da.Array | None]:
-    """Pixels as rows of their colours, weighted with 0 where they are transparent."""
+def _swept(
+    image: Image, X: Any, weights: Any, numbers: Sequence[int], search: Search
+) -> tuple[Sweep, int]:
+    """Fits to at most as many colours as pixels take part, and how many these can be."""
+    most = image.n_pixels
+    options = {
+        "sample_weight": weights,
+        "metrics": (),
+        "n_init": search.n_init,
+        "random_state": search.random_state,
+        "memory_limit": search.memory_limit,
+        "nan_policy": "raise" if X.dtype.kind in "iu" else "omit",
+    }
+    with warnings.catch_warnings():  # of fewer clusters, where quantize tells of fewer colours
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        try:
+            return sweep(X, sorted({min(k, most) for k in numbers}), **options), most
+        except ValueError:
+            most = _n_taking_part(image)
+            if most == 0:
+                raise _nothing(image) from None
+            if most >= min(max(numbers), image.n_pixels):
+                raise
+        return sweep(X, sorted({min(k, most) for k in numbers}), **options), most
+
+
+def _n_taking_part(image: Image) -> int:
+    """Pixels that take part, which takes a pass; it is only of use where they are too few."""
+    rows, weights = _rows_and_weights(image)
+    keep = da.isfinite(rows).all(axis=1)
+    keep = keep if weights is None else keep & (weights > 0)
+    return int(keep.sum().compute(**({"scheduler": "threads"} if image.local else {})))
+
+
+def _standardized(image: Image, X: Any, search: Search) -> tuple[Search, Any]:
+    """The search with its scaler, which takes a pass to fit, and rows that are scaled as read."""
+    scaler = StandardScaler(memory_limit=search.memory_limit).fit(X)
+    if np.isnan(scaler.mean_).any():
+        raise _nothing(image)
+    return replace(search, scaler=scaler), scaler.transform(X)
+
+
+def _blanked_rows(image: Image) -> tuple[da.Array, None]:
+    """Pixels as rows of their colours in floats, NaN where they take no part."""
     rows = image.rows()
-    if not image.alpha:
+    if image.dtype.kind == "f" and not image.alpha and image.nodata is None:
         return rows, None
-    return rows[:, : image.colors], (rows[:, image.colors] > 0).astype(np.float64)
+    dtype = center_dtype(image.dtype)
+    kept = rows.map_blocks(
+        blanked,
+        image.colors,
+        image.alpha,
+        image.nodata,
+        chunks=(rows.chunks[0], (image.colors,)),
+        dtype=dtype,
+        meta=np.empty((0, 0), dtype),
+    )
+    return kept, None
+
+
+def _rows_and_weights(image: Image) -> tuple[da.Array, da.Array | None]:
+    """Pixels as rows of their colours, weighted with 0 where they take no part."""
+    rows = image.rows()
+    if not image.alpha and image.nodata is None:
+        return rows, None
+    weights = rows.map_blocks(
+        taking_part,
+        image.colors,
+        image.alpha,
+        image.nodata,
+        drop_axis=1,
+        dtype=bool,
+        meta=np.empty(0, bool),
+    )
+    return rows[:, : image.colors], weights.astype(np.float64)

@@ -489,7 +489,7 @@ def test_torn_and_other_tiffs(tmp_path):
     with pytest.raises(SourceError, match=r"cannot read lines \d+ to \d+ of .*photo.tif"):
         quantize(path, 2)
     tifffile.imwrite(tmp_path / "z.tif", np.zeros((4, 30, 40), np.uint8), photometric="minisblack")
-    with pytest.raises(SourceError, match=r"holds an image with the axes \w+ \(4, 30, 40\)"):
+    with pytest.raises(DataError, match=r"\(4, 30, 40\) with the axes Q, Y, X: select one plane"):
         quantize(tmp_path / "z.tif", 2)
     pillow.fromarray(PHOTO).convert("P").save(tmp_path / "p.tif")
     with pytest.raises(SourceError, match="has a palette of its own"):

@@ -10,10 +10,12 @@ import numpy as np
 
 from dkmeans._typing import AnyArray
 from dkmeans.data.blocks import READ_BYTES
+from dkmeans.data.geotiff import TAGS
+from dkmeans.data.image_axes import Reordered, find_axes
+from dkmeans.data.nodata import GDAL_TAG
 from dkmeans.errors import SourceError
 
 _ALPHA = (1, 2)  # associated or not, in the tag ExtraSamples
-_BANDS_LAST, _BANDS_FIRST = ("YX", "YXS", "YXC"), ("SYX", "CYX")
 
 
 class TiffPixels:
@@ -22,17 +24,20 @@ class TiffPixels:
     Parameters
     ----------
     path : of the file, which stays open while this lives, once a block was read.
+    channel_axis : axis of the bands among those that the file has, if not as their names say.
 
     Attributes
     ----------
     chunk : height and width of a tile, or of strips.
     alpha : whether the last band is alpha, as the file says.
+    attributes : nodata, where GDAL's tag tells it.
+    placed : whether the file says where on Earth it is.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, channel_axis: int | str | None = None) -> None:
         import tifffile
 
-        self.path = path
+        self.path, self.channel_axis = path, channel_axis
         self._lock = threading.Lock()
         self._array: Any = None
         with tifffile.TiffFile(path) as file:
@@ -40,17 +45,14 @@ class TiffPixels:
             page = series.keyframe
             if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
                 raise SourceError(f"{path} has a palette of its own; save it as RGB first")
-            if series.axes not in _BANDS_LAST + _BANDS_FIRST:
-                raise SourceError(
-                    f"{path} holds an image with the axes {series.axes} {series.shape}; expected"
-                    " height and width (YX) and bands, so save one plane of it"
-                )
-            self._bands_first = series.axes in _BANDS_FIRST
+            self._axes = find_axes(series.shape, tuple(series.axes), channel_axis, path)
             self._mapped = page.is_memmappable and series.dataoffset is not None
-            shape = tuple(int(size) for size in series.shape)
-            self.shape = (*shape[1:], shape[0]) if self._bands_first else shape
+            self.shape = tuple(int(size) for size in self._axes.of(series.shape))
             self.dtype = np.dtype(series.dtype).newbyteorder("=")
             self.alpha = bool(page.extrasamples) and page.extrasamples[-1] in _ALPHA
+            told = page.tags.get(GDAL_TAG)
+            self.attributes = {} if told is None else {"nodata": str(told.value).strip("\0 ")}
+            self.placed = any(tag in page.tags for tag in TAGS)
             self.chunk = (int(page.tilelength), int(page.tilewidth))
             if not page.is_tiled:
                 self.chunk = self._lines(1 if self._mapped else int(page.rowsperstrip))
@@ -65,10 +67,7 @@ class TiffPixels:
     def __getitem__(self, key: tuple[slice, ...]) -> AnyArray:
         try:
             array = self._open()
-            if self._bands_first:
-                block = np.moveaxis(np.asarray(array[(key[2], *key[:2])]), 0, 2)
-            else:
-                block = np.asarray(array[key])
+            block = Reordered(array, self._axes)[key]
         except Exception as error:
             lines = f"lines {key[0].start} to {key[0].stop}"
             raise SourceError(f"cannot read {lines} of {self.path}: {error}") from error
@@ -88,4 +87,4 @@ class TiffPixels:
             return self._array
 
     def __reduce__(self) -> Any:
-        return TiffPixels, (self.path,)
+        return TiffPixels, (self.path, self.channel_axis)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans.data.nodata import taking_part
 
 MAX_COLUMNS = 3  # of a row that has a code
 _PAIR_BYTES = 12  # of a code and its count
@@ -107,13 +108,17 @@ class CountStep:
     skip_zero : whether rows are left out where the column after these is 0.
     total : where this process adds up; None has each block return its own counts. A copy for
         another process has none, so nothing is lost and nothing is counted twice.
+    nodata : rows are left out that have it in any of these columns; or None.
     """
 
     columns: int
     skip_zero: bool = False
     total: Total | None = None
+    nodata: Any = None
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Counts:
+        if self.nodata is not None:
+            X = X[taking_part(X, self.columns, False, self.nodata)]
         rows = X[X[:, self.columns] > 0] if self.skip_zero else X
         counts = Counts.of(pack(rows[:, : self.columns]))
         if self.total is None:
@@ -126,7 +131,7 @@ class CountStep:
         return whole if self.total is None else Counts.combine([whole, self.total.counts()])
 
     def __reduce__(self) -> Any:
-        return CountStep, (self.columns, self.skip_zero)
+        return CountStep, (self.columns, self.skip_zero, None, self.nodata)
 
 
 _NOTHING = Counts(np.empty(0, np.uint32), np.empty(0, np.int64))
