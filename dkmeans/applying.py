@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
@@ -12,7 +14,9 @@ import numpy as np
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from dkmeans.data.blocks import Blocks
-from dkmeans.data.label_file import open_labels
+from dkmeans.data.label_file import LabelFile, open_labels
+from dkmeans.data.outputs import scratch
+from dkmeans.data.sinks import check_rows_output, write_labels
 from dkmeans.data.source import Source
 from dkmeans.data.sources import is_in_memory, open_source
 from dkmeans.engine.cluster_stats import Labelling
@@ -71,6 +75,28 @@ def column_names(X: Any) -> tuple[str, ...] | None:
         return open_source(X).names
     names = tuple(getattr(X, "columns", ()))
     return names if names and all(isinstance(name, str) for name in names) else None
+
+
+@contextlib.contextmanager
+def writing_labels(
+    path: str | os.PathLike[str] | None, overwrite: bool
+) -> Iterator[LabelFile | None]:
+    """A file for the labels of a pass, which become the output at ``path`` when the body ends.
+
+    Raises
+    ------
+    OutputError
+        If the labels cannot be written there; the body does not begin then.
+    """
+    if path is None:
+        yield None
+        return
+    target = check_rows_output(path, overwrite)
+    with scratch(target) as hidden:
+        file = LabelFile(hidden)
+        file.create()
+        yield file
+        write_labels(file.array(), target, overwrite=overwrite)
 
 
 @dataclass(frozen=True)

@@ -277,8 +277,9 @@ class KMeans(
 
         Parameters
         ----------
-        path : of the file, which is complete in itself, and replaces one that is there.
-        X : data for a profile of the clusters, read in one pass. Without them no data are read.
+        path : of the file, as .html, which is complete in itself, and replaces one that is there.
+        X : data for a profile of the clusters, read in one pass. Without them no data are read,
+            and the profile is that of the rows that the history keeps.
 
         Raises
         ------

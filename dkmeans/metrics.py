@@ -17,10 +17,15 @@ from dask.utils import format_bytes
 from scipy.spatial.distance import cdist
 
 from dkmeans._typing import Floats, Ints
-from dkmeans.applying import Applied, apply_labels, apply_model, apply_pairs, as_kmeans
+from dkmeans.applying import (
+    Applied,
+    apply_labels,
+    apply_model,
+    apply_pairs,
+    as_kmeans,
+    writing_labels,
+)
 from dkmeans.data.label_file import LabelFile
-from dkmeans.data.outputs import scratch
-from dkmeans.data.sinks import check_rows_output, write_labels
 from dkmeans.engine import exact
 from dkmeans.engine.cluster_stats import (
     MeansStep,
@@ -207,15 +212,8 @@ def cluster_scores(
     """
     model = as_kmeans(model)
     check_number(len(model.cluster_centers_))
-    if labels_path is None:
-        return _score(model, X, None)
-    target = check_rows_output(labels_path, overwrite)
-    with scratch(target) as path:
-        file = LabelFile(path)
-        file.create()
-        scores = _score(model, X, file)
-        write_labels(file.array(), target, overwrite=overwrite)
-    return scores
+    with writing_labels(labels_path, overwrite) as file:
+        return _score(model, X, file)
 
 
 def _score(model: KMeans, X: Any, file: LabelFile | None) -> ClusterScores:

@@ -125,7 +125,7 @@ class Sweep:
 
         Parameters
         ----------
-        path : of the file, which is complete in itself, and replaces one that is there.
+        path : of the file, as .html, which is complete in itself, and replaces one that is there.
 
         Raises
         ------

@@ -16,11 +16,12 @@ import zarr
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_blobs
 
-from dkmeans import History, Iteration, KMeans, OutputError, sweep
+from dkmeans import History, Iteration, KMeans, OutputError, profile, sweep
 from dkmeans.plot.diagnosis import diagnose
 from dkmeans.plot.player import MOST_CENTERS, MOST_FRAMES, MOST_ROWS, player_data
 from dkmeans.plot.report import Shot
 from dkmeans.plot.scene import scene_of
+from dkmeans.plot.tables import described
 from dkmeans.record.sample import RowSample
 from dkmeans.scoring import TITLES
 
@@ -179,6 +180,51 @@ def test_a_report_with_data_has_their_profile(hostile):
     assert "The rows nearest to each center." in text
 
 
+def test_a_report_without_data_has_the_profile_of_the_rows_that_the_fit_kept(
+    X, unpictured, tmp_path
+):
+    whole = KMeans(4, random_state=0).fit(X)
+    found = described(whole, 3)
+    exact = profile(whole, X, nearest=3)
+    for name in ("sizes", "means", "stds", "distances", "nearest_rows"):
+        np.testing.assert_array_equal(getattr(found.profile, name), getattr(exact, name))
+    whole.report(tmp_path / "whole.html")
+    text = words(Parsed(tmp_path / "whole.html").texts["clusters"])
+    assert "Means ± standard deviations" in text
+    assert "over all 700 rows." in text
+    row = exact.nearest_rows[0, 0]
+    assert f"0 {row} {X[row, 0]:.6g} {X[row, 1]:.6g}" in text
+
+
+def test_the_profile_of_some_rows_says_so_and_keeps_what_is_exact(X, unpictured, tmp_path):
+    model = KMeans(4, random_state=0, history_rows=60).fit(X)
+    found, sample = described(model, 3).profile, model.history_.sample
+    np.testing.assert_array_equal(found.sizes, np.bincount(model.labels_))
+    np.testing.assert_array_equal(found.means, model.cluster_centers_)
+    labels = model.predict(sample.rows)
+    for i in range(4):
+        rows = sample.rows[labels == i]
+        np.testing.assert_allclose(found.stds[i], rows.std(axis=0), rtol=1e-12)
+        apart = np.linalg.norm(rows - model.cluster_centers_[i], axis=1)
+        assert found.distances[i] == pytest.approx(apart.mean(), rel=1e-12)
+        np.testing.assert_array_equal(X[found.nearest_rows[i]], found.nearest_values[i])
+    model.report(tmp_path / "some.html")
+    text = words(Parsed(tmp_path / "some.html").texts["clusters"])
+    assert "Centers ± standard deviations" in text
+    assert "nearest rows are those of the 60 rows that the fit kept." in text
+
+
+def test_one_row_has_no_standard_deviation(unpictured, tmp_path):
+    X = np.concatenate([np.arange(500.0), [9e3, 9e3 + 1]])[:, None]
+    model = KMeans(2, init=[[200.0], [9e3]], history_rows=40, random_state=3).fit(X)
+    kept = (model.predict(model.history_.sample.rows) == 1).sum()
+    assert kept < 2
+    assert np.isnan(described(model, 3).profile.stds[1]).all()
+    model.report(tmp_path / "one.html")
+    text = words(Parsed(tmp_path / "one.html").texts["clusters"])
+    assert "9000 \u00b1 -" in text or "9001 \u00b1 -" in text
+
+
 def test_reports_of_loaded_models_are_those_of_fitted_ones(model, page, tmp_path):
     model.save(tmp_path / "model.npz")
     KMeans.load(tmp_path / "model.npz").report(tmp_path / "again.html")
@@ -202,6 +248,13 @@ def test_a_report_replaces_one_and_appears_whole_or_not_at_all(
     model.report(path)
     assert path.read_text().startswith("<!doctype html>")
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_report_that_is_no_page_by_its_name_is_refused(model, found, tmp_path):
+    for what in (model, found):
+        with pytest.raises(OutputError, match=r"written as \.html, got '.*r\.txt'"):
+            what.report(tmp_path / "r.txt")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_report_that_cannot_be_written_reads_nothing(model, found, tmp_path, monkeypatch):

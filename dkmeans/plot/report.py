@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from dkmeans import __version__, plot
 from dkmeans.data.outputs import check_output, replacing
-from dkmeans.errors import DataError
+from dkmeans.errors import DataError, OutputError
 from dkmeans.plot import tables
 from dkmeans.plot.canvas import new_figure
 from dkmeans.plot.diagnosis import diagnose
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dkmeans.profiling import Profile
     from dkmeans.sweeping import Sweep
 
-_NEAREST = 3  # rows of each cluster in a profile
+NEAREST = 3  # rows of each cluster in a profile
 _DPI = 144
 _SMALL = 5.6, 3.9  # inches
 _THEMES = ("light", "dark")
@@ -52,7 +52,12 @@ class Shot:
 
 
 def model_report(
-    model: KMeans, path: str | os.PathLike[str], X: Any = None, *, saved: str | None = None
+    model: KMeans,
+    path: str | os.PathLike[str],
+    X: Any = None,
+    *,
+    described: tables.Described | None = None,
+    saved: str | None = None,
 ) -> None:
     """Write a page on a fitted model.
 
@@ -60,6 +65,7 @@ def model_report(
     ----------
     path : of the HTML file, which appears whole or not at all, and replaces one that is there.
     X : data for a profile of the clusters, read in one pass; without them, no data are read.
+    described : the profile to show, where there is one already.
     saved : where the model was saved, for the lines that load it.
 
     Raises
@@ -67,8 +73,12 @@ def model_report(
     OutputError
         If the file cannot be written.
     """
-    check_output(path, overwrite=True)
-    part = _model_part(model, X, saved)
+    _check_page(path)
+    if X is not None:
+        found = profile_of(model, X, nearest=NEAREST)
+        rows = f", over the {found.sizes.sum():,} rows given as X"
+        described = tables.Described(found, "Means", rows)
+    part = _model_part(model, described, saved)
     context = {
         "title": f"K-means: {len(model.cluster_centers_):,} clusters",
         "lead": tables.lead(model),
@@ -96,7 +106,7 @@ def sweep_report(
     OutputError
         If the file cannot be written.
     """
-    check_output(path, overwrite=True)
+    _check_page(path)
     k = _chosen_k(found)
     model = found.models[k]
     part = _model_part(model, None, (saved or {}).get(k))
@@ -117,6 +127,13 @@ def sweep_report(
     part["plan_note"] += " Figures are those of the whole sweep, whose fits share their passes."
     part["cluster_pictures"] = part.pop("main_pictures") + part["cluster_pictures"]
     _write(path, "sweep.html.j2", context)
+
+
+def _check_page(path: str | os.PathLike[str]) -> None:
+    """Raise an OutputError if no page can be written there."""
+    if not os.fspath(path).lower().endswith((".html", ".htm")):
+        raise OutputError(f"reports are written as .html, got {os.fspath(path)!r}")
+    check_output(path, overwrite=True)
 
 
 def _write(path: str | os.PathLike[str], template: str, context: dict[str, Any]) -> None:
@@ -150,14 +167,19 @@ def _own(name: str) -> str:
     return files("dkmeans.plot").joinpath("templates", name).read_text(encoding="utf-8")
 
 
-def _model_part(model: KMeans, X: Any, saved: str | None) -> dict[str, Any]:
-    """What the pages on models and on sweeps both say of a model."""
-    scene = _scene(model)
-    profile = None if X is None else profile_of(model, X, nearest=_NEAREST)
+def _model_part(
+    model: KMeans, described: tables.Described | None, saved: str | None
+) -> dict[str, Any]:
+    """What the pages on models and on sweeps both say of a model.
+
+    Without a profile it is that of the rows that the history keeps.
+    """
+    scene, described = _scene(model), described or tables.described(model, NEAREST)
+    profile = None if described is None else described.profile
     player = None if scene is None else player_data(model, scene)
     return {
         "main_pictures": list(_main_pictures(model, scene)),
-        "clusters": tables.clusters(model, profile),
+        "clusters": tables.clusters(model, described),
         "nearest": None if profile is None else tables.nearest_rows(profile),
         "cluster_pictures": list(_cluster_pictures(profile or model, model)),
         "player": player,

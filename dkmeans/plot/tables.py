@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from dkmeans._typing import Floats
 from dkmeans.plot.diagnosis import isolated
 from dkmeans.plot.player import colors_of
 from dkmeans.plot.scene import feature_names
+from dkmeans.profiling import sample_profile
 from dkmeans.record.frames import ending
 from dkmeans.scoring import TITLES, Scores
 
@@ -189,8 +190,42 @@ def _number(value: float, digits: int = 6) -> str:
     return "-" if np.isnan(value) else f"{value:.{digits}g}"
 
 
-def clusters(model: KMeans, profile: Profile | None) -> Table:
+@dataclass(frozen=True)
+class Described:
+    """A profile as a page shows it.
+
+    Parameters
+    ----------
+    means : what its means are, for people.
+    rows : of which rows it is, likewise; after a comma or a semicolon.
+    """
+
+    profile: Profile
+    means: str
+    rows: str
+
+
+def described(model: KMeans, nearest: int) -> Described | None:
+    """The profile of the sample that the history keeps, which may be all rows; None without one.
+
+    Sizes and means of a sample that is not all rows give way to those that the fit knows exactly.
+    """
+    found, sizes = sample_profile(model, nearest), model.history_.sizes
+    if found is None:
+        return None
+    kept = int(found.sizes.sum())
+    if sizes is None or sum(sizes) == kept:
+        return Described(found, "Means", f", over all {kept:,} rows")
+    stds = np.where(found.sizes[:, None] > 1, found.stds, np.nan)
+    centers = model.cluster_centers_.astype(np.float64)
+    found = replace(found, sizes=np.array(sizes), means=centers, stds=stds)
+    rows = "deviations, distances and nearest rows are those of"
+    return Described(found, "Centers", f"; {rows} the {kept:,} rows that the fit kept")
+
+
+def clusters(model: KMeans, shown: Described | None) -> Table:
     """Sizes and, unless there are too many to read, centers or means in the units of the data."""
+    profile = None if shown is None else shown.profile
     sizes = model.history_.sizes if profile is None else tuple(int(n) for n in profile.sizes)
     values = np.asarray(model.cluster_centers_ if profile is None else profile.means, np.float64)
     names = feature_names(model) if profile is None else list(profile.feature_names)
@@ -213,10 +248,9 @@ def clusters(model: KMeans, profile: Profile | None) -> Table:
             texts = [f"{t} \u00b1 {_number(s, 3)}" for t, s in zip(texts, spreads, strict=True)]
         for row, text, shade in zip(rows, texts, _shades(values[:, j]), strict=True):
             row.append(Cell(text, shade=shade))
-    what = "Centers" if profile is None else "Means \u00b1 standard deviations"
+    what = "Centers" if shown is None else f"{shown.means} \u00b1 standard deviations"
     what = f"{what} of features, in the units of the data" if names else "Sizes"
-    if profile is not None:
-        what += f", over the {profile.sizes.sum():,} rows given as X"
+    what += "" if shown is None else shown.rows
     more = f"; the first {_LONG} of {len(rows):,} clusters" if len(rows) > _LONG else ""
     return Table(head, rows[:_LONG], f"{what}{more}.")
 
