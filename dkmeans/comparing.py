@@ -13,7 +13,7 @@ from scipy.spatial.distance import cdist
 from sklearn.utils import check_random_state
 
 from dkmeans._typing import Floats, Ints
-from dkmeans.applying import apply_model, as_kmeans
+from dkmeans.applying import Needs, apply_model, as_kmeans
 from dkmeans.engine import exact
 from dkmeans.engine.cluster_stats import Pairs
 from dkmeans.engine.parity_step import Parity, ParityStep
@@ -136,7 +136,7 @@ def compare(model: Any, other: Any, X: Any) -> Comparison:
             " the same in the same order"
         )
     m = len(other.cluster_centers_)
-    applied = apply_model(model, X, part_bytes=lambda k, _: Parity.part_bytes(k, m))
+    applied = apply_model(model, X, Needs(lambda k, _: Parity.part_bytes(k, m)))
     ours, theirs = model._model(), other._model()
     theirs = replace(theirs, nan_policy=ours.nan_policy)
     found: Parity = applied.run(ParityStep(ours, theirs), "compare")

@@ -12,7 +12,14 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from dkmeans._typing import AnyArray, Floats, Ints
-from dkmeans.applying import apply_model, as_kmeans, check_count, column_names, writing_labels
+from dkmeans.applying import (
+    Needs,
+    apply_model,
+    as_kmeans,
+    check_count,
+    column_names,
+    writing_labels,
+)
 from dkmeans.data.source import kernel_view
 from dkmeans.engine import exact
 from dkmeans.engine.profile_step import Profiled, ProfileStep
@@ -130,12 +137,8 @@ def profile(
         check_is_fitted(model)
         like, last = model, model[-1]
         transform = _Transform(model[:-1]) if len(model) > 1 else None
-    applied = apply_model(
-        as_kmeans(last),
-        X,
-        like=like,
-        part_bytes=lambda k, d: Profiled.part_bytes(k, d, most),
-    )
+    needs = Needs(lambda k, d: Profiled.part_bytes(k, d, most))
+    applied = apply_model(as_kmeans(last), X, needs, like=like)
     assert applied.model is not None
     with writing_labels(labels_path, overwrite) as file:
         step = ProfileStep(applied.model, transform, most, file)

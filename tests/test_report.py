@@ -468,7 +468,7 @@ def test_the_player_moves(opened, page, model):
 
     tab = opened(page)
     frames = list(model.history_.frames())
-    number, caption = tab.locator("#number"), tab.locator("#player-caption")
+    number, caption = tab.locator("[data-is=number]"), tab.locator("#player-caption")
 
     def places():
         return tab.eval_on_selector_all(".center", "all => all.map(c => c.style.transform)")
@@ -477,24 +477,24 @@ def test_the_player_moves(opened, page, model):
     assert caption.text_content() == frames[-1].caption
     last = places()
     assert len(set(last)) == 4
-    tab.locator("#frame").fill("0")
+    tab.locator("[data-is=frame]").fill("0")
     assert number.text_content() == f"1 of {len(frames)}"
     assert caption.text_content() == "Initial centers"
     first = places()
     assert all(a != b for a, b in zip(first, last, strict=True))
     colors = "all => all.map(c => c.getAttribute('fill'))"
     assert set(tab.eval_on_selector_all("#player circle", colors)) == {"gray"}
-    tab.locator("#on").click()
+    tab.locator("[data-is=on]").click()
     assert number.text_content() == f"2 of {len(frames)}"
     assert len(set(tab.eval_on_selector_all("#player circle", colors))) == 4
-    tab.locator("#back").click()
+    tab.locator("[data-is=back]").click()
     assert places() == first
-    tab.locator("#play").click()
-    assert tab.locator("#play").text_content() == "Pause"
+    tab.locator("[data-is=play]").click()
+    assert tab.locator("[data-is=play]").text_content() == "Pause"
     expect(number).to_have_text(f"3 of {len(frames)}")
     assert places() != first
-    tab.locator("#play").click()
-    assert tab.locator("#play").text_content() == "Play"
+    tab.locator("[data-is=play]").click()
+    assert tab.locator("[data-is=play]").text_content() == "Play"
 
 
 def test_the_cells_of_the_player_are_those_of_the_nearest_center(opened, page, model):
@@ -529,7 +529,7 @@ def test_dark_pages_have_dark_pictures(opened, page):
 def test_a_page_can_be_printed(opened, page):
     for scheme in ("light", "dark"):
         tab = opened(page, scheme=scheme)
-        tab.locator("#frame").fill("0")
+        tab.locator("[data-is=frame]").fill("0")
         printed = tab.pdf(format="A4")
         assert printed.startswith(b"%PDF")
         assert 2 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 12

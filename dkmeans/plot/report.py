@@ -10,7 +10,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, cast
 
 from dkmeans import __version__, plot
@@ -19,6 +18,7 @@ from dkmeans.errors import DataError, OutputError
 from dkmeans.plot import tables
 from dkmeans.plot.canvas import new_figure
 from dkmeans.plot.diagnosis import diagnose
+from dkmeans.plot.pages import filled, own
 from dkmeans.plot.player import player_data
 from dkmeans.plot.scene import Scene, scene_of
 from dkmeans.plot.theme import theme_of
@@ -137,34 +137,19 @@ def _check_page(path: str | os.PathLike[str]) -> None:
 
 
 def _write(path: str | os.PathLike[str], template: str, context: dict[str, Any]) -> None:
-    """Fill a template, in which everything from outside is text, and write the page."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("dkmeans.plot"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    script = _own("player.js")
+    """Fill a template and write the page."""
+    script = own("controls.js", "player.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = environment.get_template(template).render(
+    page = filled(
+        template,
         version=__version__,
-        style=Markup(_own("report.css")),
-        script=Markup(script),
+        style=own("report.css"),
+        script=script,
         script_hash=digest,
         **context,
     )
     with replacing(path, overwrite=True) as partial, open(partial, "w", encoding="utf-8") as file:
         file.write(page)
-
-
-def _own(name: str) -> str:
-    """A file beside the templates, which is ours and needs no escaping."""
-    return files("dkmeans.plot").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def _model_part(

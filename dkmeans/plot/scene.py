@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from dkmeans._typing import AnyArray, Floats
-from dkmeans.applying import apply_model
+from dkmeans.applying import Needs, apply_model
 from dkmeans.engine.scatter import MAX_COVARIANCE, Glance, GlanceStep, Scatter
 from dkmeans.engine.survey import history_spec
 from dkmeans.errors import DataError
@@ -148,10 +148,14 @@ def _number(feature: Any, names: Sequence[str]) -> int:
 
 def _look(model: KMeans, X: Any, *, with_moments: bool) -> tuple[RowSample, Scatter | None]:
     """A sample of X and, where they are wanted and not too large, its moments; one pass."""
-    applied, parameters = apply_model(model, X), model._model()
+    wanted = with_moments and model.n_features_in_ <= MAX_COVARIANCE
+    needs = Needs(
+        lambda _, d: Scatter.part_bytes(d) if wanted else 0,
+        lambda _, d: Glance.own_bytes(ROWS, d, with_scatter=wanted),
+    )
+    applied, parameters = apply_model(model, X, needs), model._model()
     n_rows, d = applied.blocks.n_rows, applied.blocks.n_features
     spec = history_spec(0, ROWS, n_rows, d)
-    wanted = with_moments and d <= MAX_COVARIANCE
     step = GlanceStep(spec, wanted, parameters.nan_policy, parameters.names)
     glance: Glance = applied.run(step, "glance")
     rows = glance.sample.rows(spec)
