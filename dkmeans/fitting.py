@@ -101,7 +101,8 @@ def fit_models(
     for model, history, (fit, best_run) in zip(models, histories, found.best, strict=True):
         history.best_run, history.stop_reason = best_run, fit.stop_reason
         history.sample = found.sample
-        history.facts = _facts(model, given, plan, found.blocks.n_rows or 0)
+        facts = _facts(model, given, plan, found.blocks.n_rows or 0)
+        history.facts = replace(facts, worker_peak_bytes=passes.total.peak_bytes or None)
         centers = np.ascontiguousarray(fit.centers, dtype=center_dtype(source.dtype))
         model._set(centers, fit.inertia, fit.n_iter, fit.stop_reason, history)
         if fit.labels is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -68,13 +69,13 @@ def open_labels(labels: Any, name: str = "labels") -> Any:
     Parameters
     ----------
     labels : array-like, Series, dask array or Series, zarr.Array, or the path or URI of one, or of
-        what :func:`~dkmeans.write_labels` wrote.
+        what :func:`~dkmeans.write_labels` wrote. In memory, strings have numbers in their place.
     name : what the caller calls them, for messages.
 
     Raises
     ------
     DataError
-        If they are not integers in one dimension.
+        If they are not integers in one dimension, or in memory strings.
     SourceError
         If a path does not exist or holds no labels.
     """
@@ -89,9 +90,29 @@ def open_labels(labels: Any, name: str = "labels") -> Any:
         labels = np.asarray(labels)
     if labels.ndim != 1:
         raise DataError(f"{name} must be a 1D array, got {labels.ndim} dimensions")
-    if labels.dtype.kind not in "iub":
-        raise DataError(f"{name} must be integers, got dtype {labels.dtype}")
-    return labels
+    if labels.dtype.kind in "iub":
+        return labels
+    if isinstance(labels, np.ndarray):
+        return _encoded(labels, name)
+    raise DataError(
+        f"{name} must be integers where they are not in memory, got dtype {labels.dtype}: store"
+        " numbers in their place, such as the codes of a categorical"
+    )
+
+
+def _encoded(labels: AnyArray, name: str) -> AnyArray:
+    """Numbers for labels in memory that are strings, or integers by their values."""
+    if labels.dtype.kind == "f" and (labels == np.floor(labels)).all():
+        if np.abs(labels).max(initial=0) < 2**53:
+            return labels.astype(np.int64)
+    elif labels.dtype.kind in "OUST":
+        with contextlib.suppress(TypeError):  # of values that cannot be told in order
+            values, codes = np.unique(labels, return_inverse=True)
+            if all(isinstance(value, str | bytes | int | np.integer) for value in values):
+                return codes
+    raise DataError(
+        f"{name} must be integers, or all strings, without missing values; got dtype {labels.dtype}"
+    )
 
 
 def _open_path(path: str) -> Any:

@@ -17,10 +17,11 @@ from dkmeans.data.outputs import check_output, replacing
 from dkmeans.errors import DataError, OutputError
 from dkmeans.plot import tables
 from dkmeans.plot.canvas import new_figure
-from dkmeans.plot.diagnosis import diagnose
+from dkmeans.plot.diagnosis import diagnose, isolated
+from dkmeans.plot.names import missing
 from dkmeans.plot.pages import filled, own
 from dkmeans.plot.player import player_data
-from dkmeans.plot.scene import Scene, scene_of
+from dkmeans.plot.scene import Scene, feature_names, scene_of
 from dkmeans.plot.theme import theme_of
 from dkmeans.profiling import profile as profile_of
 
@@ -82,7 +83,7 @@ def model_report(
     context = {
         "title": f"K-means: {len(model.cluster_centers_):,} clusters",
         "lead": tables.lead(model),
-        "warnings": diagnose(model),
+        "warnings": (*diagnose(model), *_unreadable(model)),
         "result": tables.result(model),
         "pictures": part.pop("main_pictures"),
         "player": part.pop("player"),
@@ -117,7 +118,7 @@ def sweep_report(
         "choices": tables.choices(found),
         "table": tables.sweep_table(found),
         "pictures": list(_sweep_pictures(found)),
-        "warnings": diagnose(model),
+        "warnings": (*diagnose(model), *_unreadable(model)),
         "model_title": f"The model of {k:,} clusters",
         "player": part.pop("player"),
         "part": part,
@@ -177,6 +178,17 @@ def _model_part(
         "parameters": tables.parameters(model),
         "code": _code(saved),
     }
+
+
+def _unreadable(model: KMeans) -> Iterator[str]:
+    """A sentence, where pictures cannot show the names of features."""
+    names = [isolated(name) for name in feature_names(model) if missing(name)]
+    if names:
+        more = f" and {len(names) - 1} more" * (len(names) > 1)
+        yield (
+            f"Pictures have boxes in place of characters of the name {names[0]}{more}: no font that"
+            " is installed here has them. Tables have the names."
+        )
 
 
 def _scene(model: KMeans) -> Scene | None:

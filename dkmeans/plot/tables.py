@@ -94,9 +94,9 @@ def parameters(model: KMeans) -> Lines:
 
 
 PLAN_NOTE = (
-    "Planned memory is what the fit may take above what the process has already; the peak is that"
-    " of the whole process until the fit ended, all that it held before included, and not that of"
-    " worker processes."
+    "Planned memory is what the fit may take above what the processes have already, all workers of"
+    " a cluster together; a peak is that of a whole process until the fit ended, all that it held"
+    " before included."
 )
 
 
@@ -136,7 +136,6 @@ def plan(known: Facts | None, spent: Spent) -> Table:
     once = planned.get("residency") == "memory"
     speed = spent.rows_assigned / spent.seconds if spent.seconds else 0
     rate = f", {speed:,.0f} rows assigned a second" if speed else ""
-    peak = None if known is None else known.peak_bytes
     lines = [
         ("passes", "-" if most is None else f"at most {most:,}", f"{spent.passes:,}"),
         ("bytes of a pass", _size(pass_bytes), ""),
@@ -145,13 +144,21 @@ def plan(known: Facts | None, spent: Spent) -> Table:
             _size(pass_bytes) if once else ("-" if read is None else f"at most {_size(read)}"),
             _size(spent.bytes_read),
         ),
-        ("memory", _size(planned.get("projected_bytes")), f"peak {_size(peak)}"),
+        ("memory", _size(planned.get("projected_bytes")), f"peak {_peaks(known)}"),
         ("memory limit", _size(planned.get("limit_bytes")), ""),
         ("time", "-", f"{spent.seconds:,.2f} s{rate}"),
     ]
     others = () if known is None else known.plan_lines
     lines += [(name, value, "") for name, value in others if name not in _ELSEWHERE]
     return Table(head, [[Cell(text) for text in line] for line in lines])
+
+
+def _peaks(known: Facts | None) -> str:
+    """Peak memory of this process and, on a cluster, of the worker with the most."""
+    if known is None or known.worker_peak_bytes is None:
+        return _size(None if known is None else known.peak_bytes)
+    of_worker = _size(known.worker_peak_bytes)
+    return f"{_size(known.peak_bytes)}, of the largest worker {of_worker}"
 
 
 def _size(value: int | None) -> str:
