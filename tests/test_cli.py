@@ -214,6 +214,12 @@ def test_sweep_prints_the_table_and_writes_models_and_a_report(stores, here):
     run(*args, "--models", "models", "--overwrite")
 
 
+def test_sweep_refuses_a_file_for_the_models(stores, here):
+    (here / "models").write_text("a file")
+    args = ("sweep", stores / "X.zarr", "-k", "2,3", "--models", "models", "--overwrite")
+    assert "models is a file; name a folder" in refused(*args)
+
+
 def test_sweep_refuses_one_path_for_report_and_models_before_any_work(stores, here, monkeypatch):
     monkeypatch.setattr("dkmeans.sweep", lambda *args, **options: pytest.fail("work began"))
     args = ("sweep", stores / "X.zarr", "-k", "2,3", "--report", "r.html")

@@ -16,7 +16,7 @@ import zarr
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_blobs
 
-from dkmeans import History, Iteration, KMeans, OutputError, profile, sweep
+from dkmeans import History, Iteration, KMeans, OutputError, plot, profile, sweep
 from dkmeans.plot.diagnosis import diagnose
 from dkmeans.plot.player import MOST_CENTERS, MOST_FRAMES, MOST_ROWS, player_data
 from dkmeans.plot.report import Shot
@@ -538,3 +538,32 @@ def test_a_page_can_be_printed(opened, page):
             tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         )
         assert not tab.locator(".controls").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_animation_plays_in_a_page_and_loads_nothing(opened, model, tmp_path, scheme):
+    film = plot.animate(model, panel=None, theme=scheme, fps=50)
+    page = tmp_path / "film.html"
+    page.write_text(film.to_jshtml() + film.to_jshtml(), encoding="utf-8")  # two, apart
+    tab = opened(page, scheme=scheme)
+    first = tab.locator("[id^=animation-]").nth(0)
+    shown = "all => all.map((image, i) => image.hidden ? -1 : i).filter(i => i >= 0)"
+
+    def frame():
+        return first.locator("img").evaluate_all(shown)
+
+    last = film.frames - 1
+    assert first.locator("img").count() == film.frames
+    assert frame() == [last]
+    first.locator("[data-is=frame]").fill("0")
+    assert frame() == [0]
+    first.locator("[data-is=on]").click()
+    assert frame() == [1]
+    assert first.locator("[data-is=number]").text_content() == f"2 of {film.frames}"
+    first.locator("[data-is=play]").click()
+    first.locator("[data-is=play]", has_text="Play").wait_for()
+    assert frame() == [last]
+    second = tab.locator("[id^=animation-]").nth(1).locator("[data-is=number]")
+    assert second.text_content() == f"{film.frames} of {film.frames}"
+    assert tab.evaluate("[...document.images].every(image => image.naturalWidth > 300)")
+    tab.screenshot(path=tmp_path / "film.png")

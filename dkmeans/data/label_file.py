@@ -92,27 +92,22 @@ def open_labels(labels: Any, name: str = "labels") -> Any:
         raise DataError(f"{name} must be a 1D array, got {labels.ndim} dimensions")
     if labels.dtype.kind in "iub":
         return labels
-    if isinstance(labels, np.ndarray):
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "OUST":
         return _encoded(labels, name)
-    raise DataError(
-        f"{name} must be integers where they are not in memory, got dtype {labels.dtype}: store"
-        " numbers in their place, such as the codes of a categorical"
+    cure = (
+        "" if isinstance(labels, np.ndarray) else "; store the codes of categories in their place"
     )
+    raise DataError(f"{name} must be integers, got dtype {labels.dtype}{cure}")
 
 
-def _encoded(labels: AnyArray, name: str) -> AnyArray:
-    """Numbers for labels in memory that are strings, or integers by their values."""
-    if labels.dtype.kind == "f" and (labels == np.floor(labels)).all():
-        if np.abs(labels).max(initial=0) < 2**53:
-            return labels.astype(np.int64)
-    elif labels.dtype.kind in "OUST":
-        with contextlib.suppress(TypeError):  # of values that cannot be told in order
-            values, codes = np.unique(labels, return_inverse=True)
-            if all(isinstance(value, str | bytes | int | np.integer) for value in values):
-                return codes
-    raise DataError(
-        f"{name} must be integers, or all strings, without missing values; got dtype {labels.dtype}"
-    )
+def _encoded(labels: AnyArray, name: str) -> Ints:
+    """Numbers for labels in memory that are strings, or integers among objects."""
+    with contextlib.suppress(TypeError):  # of values that have no order
+        values, codes = np.unique(labels, return_inverse=True)
+        kinds = (str, bytes), (int, np.integer)
+        if any(all(isinstance(value, kind) for value in values) for kind in kinds):
+            return codes
+    raise DataError(f"{name} must be all integers or all strings, without missing values")
 
 
 def _open_path(path: str) -> Any:

@@ -69,8 +69,8 @@ def convergence(fits: Fits, *, theme: str = "light", ax: Axes | None = None) -> 
         few = "o" if len(steps) <= _POINTS else ""
         ax.plot(steps, values, marker=few, markersize=4, linewidth=1.6, color=color, label=label)
         if last:
-            ring = {"markerfacecolor": colors.background, "markeredgecolor": color}
-            ax.plot(steps[-1:], values[-1:], "o", markersize=6, zorder=3, **ring)
+            ring: dict[str, Any] = {"facecolors": colors.background, "edgecolors": [color]}
+            ax.scatter(steps[-1:], values[-1:], s=36, zorder=3, **ring)
     low, high = ax.get_ylim()
     room = _ROUNDING * max(abs(low), abs(high))
     if high - low < room:  # all that differs is rounding
