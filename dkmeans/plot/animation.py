@@ -23,7 +23,7 @@ from dkmeans.data.outputs import check_output, replacing
 from dkmeans.errors import OutputError
 from dkmeans.plot.canvas import dress, horizontal_grid, new_figure, numbers, title
 from dkmeans.plot.iterations import Film, film_of
-from dkmeans.plot.pages import filled, own
+from dkmeans.plot.page import filled, own
 from dkmeans.plot.scene import Features
 from dkmeans.plot.silhouettes import silhouette_of
 
