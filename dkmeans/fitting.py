@@ -22,6 +22,7 @@ from dkmeans.engine.restarts import Settings, fit_together
 from dkmeans.engine.seeding import Seeding
 from dkmeans.engine.settle import Stop
 from dkmeans.engine.survey import history_rows, sample_rows
+from dkmeans.errors import MemoryLimitError
 from dkmeans.inputs import Input, check_input
 from dkmeans.record.facts import Facts, peak_bytes, versions, without_secrets
 from dkmeans.record.history import History, Iteration
@@ -41,11 +42,27 @@ class Ran:
     Parameters
     ----------
     n_positive : rows that are finite and have a positive weight.
+    part_bytes : of what passes that follow may learn of a block.
     """
 
     passes: Passes
     blocks: Blocks
     n_positive: int
+    part_bytes: int
+
+
+@dataclass(frozen=True)
+class Follow:
+    """Memory that passes after a fit need on the same blocks.
+
+    Parameters
+    ----------
+    parts : bytes of what they learn of a block for each model; models need not share passes.
+    own_bytes : of what this process computes of what they found.
+    """
+
+    parts: tuple[int, ...]
+    own_bytes: int
 
 
 def fit_models(
@@ -53,13 +70,13 @@ def fit_models(
     X: Any,
     sample_weight: Any,
     *,
-    part_bytes: Callable[[int], int] | None = None,
+    follow: Callable[[Input], Follow] | None = None,
 ) -> Ran:
     """Fit models that differ in ``n_clusters`` alone, on the same passes over X.
 
     Parameters
     ----------
-    part_bytes : for so many features, what passes that follow on the same blocks learn of each.
+    follow : what passes that follow on the same blocks need.
     """
     for model in models:
         model._validate_params()
@@ -67,9 +84,10 @@ def fit_models(
         given = check_input(model, X, sample_weight, reset=True)
     first = models[0]
     work = Work.together([work_of(model, given) for model in models])
-    if part_bytes is not None:
-        work = replace(work, part_bytes=part_bytes(work.n_features))
-    plan = plan_of(given, work, first.residency, first.memory_limit)
+    if follow is None:
+        plan, part_bytes = plan_of(given, work, first.residency, first.memory_limit), 0
+    else:
+        plan, part_bytes = _plan_with(first, given, work, follow(given))
     passes = Passes(plan.threads, local=given.local)
     source = given.blocks(plan.block_rows)
     blocks = passes.load(source) if plan.residency == "memory" else source
@@ -83,7 +101,8 @@ def fit_models(
     for model, history, (fit, best_run) in zip(models, histories, found.best, strict=True):
         history.best_run, history.stop_reason = best_run, fit.stop_reason
         history.sample = found.sample
-        history.facts = _facts(model, given, plan, found.blocks.n_rows or 0)
+        facts = _facts(model, given, plan, found.blocks.n_rows or 0)
+        history.facts = replace(facts, worker_peak_bytes=passes.total.peak_bytes or None)
         centers = np.ascontiguousarray(fit.centers, dtype=center_dtype(source.dtype))
         model._set(centers, fit.inertia, fit.n_iter, fit.stop_reason, history)
         if fit.labels is None:
@@ -91,7 +110,24 @@ def fit_models(
         else:
             model.labels_ = fit.labels
         _warn_of_few_clusters(fit)
-    return Ran(passes, found.blocks, found.n_positive)
+    return Ran(passes, found.blocks, found.n_positive, part_bytes)
+
+
+def _plan_with(model: KMeans, given: Input, work: Work, follow: Follow) -> tuple[Plan, int]:
+    """The plan of fits and of what follows, and the bytes of parts for which it has room.
+
+    Where those of all models do not fit, it has room for as many as do, halved until they fit.
+    """
+    work = replace(work, own_bytes=follow.own_bytes, what="the sweep")
+    least, most = max(*follow.parts, work.fit_bytes), sum(follow.parts)
+    while True:
+        together = replace(work, part_bytes=most)
+        try:
+            return plan_of(given, together, model.residency, model.memory_limit), most
+        except MemoryLimitError:
+            if most <= least:
+                raise
+            most = max(most // 2, least)
 
 
 def plan_of(given: Input, work: Work, residency: str, limit: Any) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -277,8 +278,9 @@ class KMeans(
 
         Parameters
         ----------
-        path : of the file, which is complete in itself, and replaces one that is there.
-        X : data for a profile of the clusters, read in one pass. Without them no data are read.
+        path : of the file, as .html, which is complete in itself, and replaces one that is there.
+        X : data for a profile of the clusters, read in one pass. Without them no data are read,
+            and the profile is that of the rows that the history keeps.
 
         Raises
         ------
@@ -324,10 +326,11 @@ class KMeans(
         """Who is told of each step."""
         return listeners(self)
 
-    def _plan_once(self, given: Input, part_bytes: int = 0) -> Plan:
-        """Passes that assign rows and keep none, but learn ``part_bytes`` of a block."""
+    def _plan_once(self, given: Input, part_bytes: int = 0, own_bytes: int = 0) -> Plan:
+        """Passes that assign rows and keep none; the sizes are those of :class:`Work`."""
         k, d = self.n_clusters, given.shape.n_features
-        work = Work(k, d, k, seeding_passes=0, max_passes=1, part_bytes=part_bytes)
+        work = Work(k, d, k, seeding_passes=0, max_passes=1, what="the pass")
+        work = replace(work, part_bytes=part_bytes, own_bytes=own_bytes)
         return plan_of(given, work, "stream", self.memory_limit)
 
     def _model(self) -> Model:
