@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from dask.utils import format_bytes, parse_bytes
 
@@ -15,6 +16,7 @@ from dkmeans.errors import MemoryLimitError
 
 BLOCK_BYTES = 64 * 2**20  # what blocks are joined or cut toward
 FIXED_BYTES = 280 * 2**20  # compiler, compiled code and readers; half of it once code is cached
+CODE_BYTES = 80 * 2**20  # compiled code that was cached, alone
 DASK_FACTOR = 3  # blocks of a dask array that are alive while one is made, at a guess
 BLOCKS_PER_THREAD = 4  # so that threads end a pass together
 LEAST_ROWS = 2**16  # of a piece of a chunk
@@ -180,6 +182,14 @@ def memory_limit(value: int | float | str | None, *, local: bool = False) -> int
     from distributed.system import MEMORY_LIMIT
 
     return int(MARGIN * min(available, MEMORY_LIMIT))
+
+
+def code_bytes() -> int:
+    """Bytes that the code of a fit takes, without readers: less where Numba has it in its cache."""
+    from dkmeans.engine import sum_kernels
+
+    cached = Path(sum_kernels.lloyd.stats.cache_path).glob("sum_kernels.lloyd-*.nbi")
+    return CODE_BYTES if any(cached) else FIXED_BYTES
 
 
 @dataclass(frozen=True)
