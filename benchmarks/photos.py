@@ -11,8 +11,8 @@ import tifffile
 from sklearn.datasets import load_sample_image
 
 TILE = 256
-SHIFT = 12  # standard deviation of the colour shift of a tile
-NOISE = 3  # and of the noise of each value
+SHIFT = 8  # standard deviation of the colour shift of a tile
+NOISE = 2  # and of the noise of each value
 
 Array = np.ndarray[Any, Any]
 

@@ -24,9 +24,10 @@ from dkmeans.engine.distinct import (
     Lookup,
     Total,
     cell_means,
+    pack,
     unpack,
 )
-from dkmeans.engine.memory import DASK_FACTOR, FIXED_BYTES, code_bytes, memory_limit
+from dkmeans.engine.memory import DASK_FACTOR, FIXED_BYTES, code_bytes, give_back, memory_limit
 from dkmeans.engine.painting import ErrorStep, Labeller
 from dkmeans.engine.passes import Passes, default_threads
 from dkmeans.engine.predict import Model
@@ -37,7 +38,7 @@ from dkmeans.sweeping import sweep
 _RESTARTS = 3  # of distinct colours: as good as scikit-learn's ten on the photographs of the tests
 _MANY = 2**18  # distinct colours from which on the starts are searched among cells of colours
 _FEW_CELLS = 64  # cells for each center, below which there are too few
-_COLOR_BYTES = 16  # of a distinct colour: code, weight, labels; its point comes to that
+_COLOR_BYTES = 16  # of a distinct colour: value, weight, label; its point comes to that
 _COUNT_BYTES = 24  # of a pixel while it is counted: code, where it is in order, count
 _PIECE = 2**18  # colours that are copied at once
 _MAX_ITER = 1000  # of these, which go on until no center moves
@@ -125,13 +126,11 @@ class _Colors:
 
     Parameters
     ----------
-    codes : (n,) uint32, ascending.
-    values : (n, bands) uint8, which the codes stand for.
+    values : (n, bands) uint8.
     points : (n, bands) where they are in the space of the search.
     weights : (n,) pixels of each, whole numbers.
     """
 
-    codes: Ints
     values: AnyArray
     points: AnyArray
     weights: Floats
@@ -139,14 +138,12 @@ class _Colors:
     @staticmethod
     def of(counts: Counts, columns: int, space: str) -> _Colors:
         """Those that were counted."""
-        values = unpack(counts.codes, columns)
+        values = kernel_view(unpack(counts.codes, columns))
         points = kernel_view(color_spaces.from_srgb(values, space))
-        return _Colors(
-            counts.codes, kernel_view(values), points, counts.counts.astype(np.float64)
-        )
+        return _Colors(values, points, counts.counts.astype(np.float64))
 
     def __len__(self) -> int:
-        return len(self.codes)
+        return len(self.values)
 
 
 def distinct_palettes(image: Image, numbers: Sequence[int], search: Search) -> list[Palette]:
@@ -162,14 +159,18 @@ def distinct_palettes(image: Image, numbers: Sequence[int], search: Search) -> l
             f" {format_bytes(limit)}: raise it"
         )
     # a plan reserves what compiled code and readers take, and code is all that is needed here
-    search = replace(search, memory_limit=limit - held + FIXED_BYTES)
+    within = replace(search, memory_limit=limit - held + FIXED_BYTES)
     try:
-        return [_palette_of(colors, k, search) for k in numbers]
+        found = [_palette_of(colors, k, within) for k in numbers]
     except MemoryLimitError as error:
         raise MemoryLimitError(
             f"{what} and compiled code take {format_bytes(held)} of memory_limit"
             f" {format_bytes(limit)}, and with what is left {error}"
         ) from error
+    del colors
+    if search.memory_limit is not None:  # what follows has the same limit
+        give_back()
+    return found
 
 
 def _palette_of(distinct: _Colors, k: int, search: Search) -> Palette:
@@ -196,7 +197,7 @@ def _palette_of(distinct: _Colors, k: int, search: Search) -> Palette:
         sizes[order],
         inertia,
         _sq_error(distinct, labels, colors),
-        Lookup(distinct.codes, labels, distinct.values.shape[1]),
+        Lookup.of(pack(distinct.values), labels, distinct.values.shape[1]),
         passes=1,
         seconds=time.perf_counter() - began,
     )

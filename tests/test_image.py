@@ -510,7 +510,7 @@ def test_wrong_arguments():
     ("limit", "message"),
     [
         ("200 kB", r"a pass over an array needs .* and memory_limit is 195.31 kiB: raise it, or"),
-        ("20 MiB", r"distinct colours take .* of memory_limit 20.00 MiB, and .* the fit needs"),
+        ("20 MiB", r"17,803 distinct colours and compiled code take .* memory_limit is 20.00 MiB"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_numbers(limit, message):

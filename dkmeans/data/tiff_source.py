@@ -79,8 +79,8 @@ class TiffPixels:
 
     def _decoded(self, page: Any, key: tuple[slice, ...]) -> AnyArray:
         """The lines and columns of a key from the tiles or strips that have some of them."""
-        starts, stops = zip(*(k.indices(s)[:2] for k, s in zip(key, self.shape, strict=False)))
-        (top, left), (bottom, right) = starts[:2], stops[:2]
+        top, bottom, _ = key[0].indices(self.shape[0])
+        left, right, _ = key[1].indices(self.shape[1])
         height, width = self._segment
         across = -(-self.shape[1] // width)
         block = np.zeros((bottom - top, right - left, *self.shape[2:]), self.dtype)

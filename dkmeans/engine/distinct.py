@@ -155,20 +155,27 @@ _NOTHING = Counts(np.empty(0, np.uint32), np.empty(0, np.int64))
 
 @dataclass
 class Lookup:
-    """Labels of rows by their codes: a table of all codes, once a process needs it.
+    """Labels of rows by their codes, which become a table of all codes once a process needs it.
 
     Parameters
     ----------
-    codes : (m,) of the distinct rows.
+    codes : (m,) of the distinct rows; None where ``values`` are that table.
     values : (m,) the label of each.
     columns : bytes of a row.
     """
 
-    codes: Ints
+    codes: Ints | None
     values: Ints
     columns: int
-    _table: Ints | None = field(default=None, repr=False)
     _lock: Any = field(default_factory=threading.Lock, repr=False)
+
+    @staticmethod
+    def of(codes: Ints, values: Ints, columns: int) -> Lookup:
+        """With the table at once, where it is the smaller of both."""
+        lookup = Lookup(codes, values, columns)
+        if codes.nbytes + values.nbytes > values.itemsize * 256**columns:
+            lookup._all()
+        return lookup
 
     def labels(self, X: AnyArray, offset: int | None = 0) -> Ints:
         """Label of each row (n, columns), (n,) int32; 0 where the row was not counted."""
@@ -176,11 +183,11 @@ class Lookup:
 
     def _all(self) -> Ints:
         with self._lock:
-            if self._table is None:
-                width = np.min_scalar_type(int(self.values.max(initial=0)))
-                self._table = np.zeros(256**self.columns, width)
-                self._table[self.codes] = self.values
-            return self._table
+            if self.codes is not None:
+                table = np.zeros(256**self.columns, self.values.dtype)
+                table[self.codes] = self.values
+                self.codes, self.values = None, table
+            return self.values
 
     def __reduce__(self) -> Any:
         return Lookup, (self.codes, self.values, self.columns)

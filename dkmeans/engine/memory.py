@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -188,8 +191,16 @@ def code_bytes() -> int:
     """Bytes that the code of a fit takes, without readers: less where Numba has it in its cache."""
     from dkmeans.engine import sum_kernels
 
-    cached = Path(sum_kernels.lloyd.stats.cache_path).glob("sum_kernels.lloyd-*.nbi")
-    return CODE_BYTES if any(cached) else FIXED_BYTES
+    folder = sum_kernels.lloyd.stats.cache_path
+    cached = folder is not None and any(Path(folder).glob("sum_kernels.lloyd-*.nbi"))
+    return CODE_BYTES if cached else FIXED_BYTES
+
+
+def give_back() -> None:
+    """Hand memory that was freed back to the system, where the C library is glibc and keeps it."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @dataclass(frozen=True)
