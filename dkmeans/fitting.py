@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 from dkmeans.data.blocks import Blocks
 from dkmeans.data.source import Source, center_dtype
 from dkmeans.engine import progress
+from dkmeans.engine.dedupe import PAIR_BYTES, budget
 from dkmeans.engine.lloyd import Fit
 from dkmeans.engine.memory import Plan, Work, make_plan, memory_limit
 from dkmeans.engine.passes import Passes
@@ -68,7 +69,7 @@ def fit_models(
     first = models[0]
     work = Work.together([work_of(model, given) for model in models])
     if part_bytes is not None:
-        work = replace(work, part_bytes=part_bytes(work.n_features))
+        work = replace(work, part_bytes=max(work.part_bytes, part_bytes(work.n_features)))
     plan = plan_of(given, work, first.residency, first.memory_limit)
     passes = Passes(plan.threads, local=given.local)
     source = given.blocks(plan.block_rows)
@@ -78,7 +79,7 @@ def fit_models(
         _settings(model, X, history, want_labels=not isinstance(given.X, Source))
         for model, history in zip(models, histories, strict=True)
     ]
-    found = fit_together(passes, blocks, settings, plan.kept_rows)
+    found = fit_together(passes, blocks, settings, plan.kept_rows, _distinct_rows(first, given))
     source = source.with_sizes(found.blocks.sizes or ())
     for model, history, (fit, best_run) in zip(models, histories, found.best, strict=True):
         history.best_run, history.stop_reason = best_run, fit.stop_reason
@@ -86,7 +87,9 @@ def fit_models(
         history.facts = _facts(model, given, plan, found.blocks.n_rows or 0)
         centers = np.ascontiguousarray(fit.centers, dtype=center_dtype(source.dtype))
         model._set(centers, fit.inertia, fit.n_iter, fit.stop_reason, history)
-        if fit.labels is None:
+        if fit.labels is None and not isinstance(given.X, Source):
+            model.labels_ = model.predict(given.X)
+        elif fit.labels is None:
             model.labels_ = model._map(source, "labels", np.int32, local=given.local)
         else:
             model.labels_ = fit.labels
@@ -99,6 +102,15 @@ def plan_of(given: Input, work: Work, residency: str, limit: Any) -> Plan:
     plan = make_plan(given.shape, work, residency, memory_limit(limit, local=given.local))
     sizes = given.X.sizes(plan.block_rows) if isinstance(given.X, Source) else None
     return plan if sizes is None else replace(plan, n_blocks=len(sizes))
+
+
+def _distinct_rows(model: KMeans, given: Input) -> int:
+    """Distinct rows that are counted at most; 0 for none."""
+    if model.dedupe == "never":
+        return 0
+    shape = given.shape
+    weighted = given.weights is not None
+    return budget(shape.n_rows, given.X.dtype, shape.n_features, weighted=weighted)
 
 
 def work_of(model: KMeans, given: Input) -> Work:
@@ -116,6 +128,7 @@ def work_of(model: KMeans, given: Input) -> Work:
         sample_rows=max(searched, history_rows(model.history_rows, shape.n_rows, shape.n_features)),
         runs=n_runs(model),
         keeps=model.algorithm != "lloyd",
+        part_bytes=PAIR_BYTES * _distinct_rows(model, given),
     )
 
 

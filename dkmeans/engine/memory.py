@@ -232,8 +232,8 @@ class Work:
     sample_rows : rows that are searched for centers in memory, or kept with the history.
     runs : restarts, which advance on the same passes.
     keeps : whether rows are kept between passes.
-    part_bytes : of what passes that measure learn of a block, all of them that share a pass; they
-        do not run while a fit does.
+    part_bytes : of what passes that measure, or count distinct rows, learn of a block, all of them
+        that share a pass; they do not run while rows are kept.
     """
 
     n_clusters: int
