@@ -41,6 +41,7 @@ _FEW_CELLS = 64  # cells for each center, below which there are too few
 _COLOR_BYTES = 16  # of a distinct colour: value, weight, label; its point comes to that
 _COUNT_BYTES = 24  # of a pixel while it is counted: code, where it is in order, count
 _PIECE = 2**18  # colours that are copied at once
+_TOL = 1e-4  # of the iterations that follow on all, scikit-learn's: few are left to do there
 _MAX_ITER = 1000  # of these, which go on until no center moves
 
 
@@ -109,7 +110,7 @@ def count_colors(image: Image, limit: int) -> Counts:
     """
     columns, total = image.colors, None
     dense = Total.pays(columns, image.n_pixels)
-    threads = _threads(image, limit, Total.n_bytes(columns) if dense else 0)
+    threads = _threads(image, limit, code_bytes() + (Total.n_bytes(columns) if dense else 0))
     passes = Passes(threads, local=image.local)
     if dense and passes.client is None:
         total = Total(columns, image.n_pixels)
@@ -234,9 +235,8 @@ def _fit(distinct: _Colors, k: int, search: Search) -> KMeans:
         means, masses = cell_means(distinct.values, points, weights)
         if len(means) >= _FEW_CELLS * k:
             start = _best_start(rounded(means, points.dtype), masses, k, search)
-            return _strict(k, search, init=start.cluster_centers_, n_init=1).fit(
-                points, sample_weight=weights
-            )
+            again = {"init": start.cluster_centers_, "tol": _TOL}
+            return _strict(k, search, **again).fit(points, sample_weight=weights)
     return _best_start(points, weights, k, search)
 
 
@@ -252,7 +252,8 @@ def _best_start(points: AnyArray, weights: Floats, k: int, search: Search) -> KM
 
 def _strict(k: int, search: Search, **options: Any) -> KMeans:
     """An estimator that goes on until no center moves."""
-    return KMeans(k, max_iter=_MAX_ITER, tol=0, memory_limit=search.memory_limit, **options)
+    given = {"max_iter": _MAX_ITER, "tol": 0, "memory_limit": search.memory_limit} | options
+    return KMeans(k, **given)
 
 
 def rounded(colors: Floats, dtype: np.dtype[Any]) -> AnyArray:
