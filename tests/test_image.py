@@ -526,12 +526,12 @@ def test_wrong_arguments():
         (
             "200 kB",
             16,
-            "a pass over an array needs .* and memory_limit is 195.31 kiB: raise it, or",
+            "a pass over an array needs .* memory_limit is 195.31 kiB: raise it, or",
         ),
         (
             "2 GiB",
             10**6,
-            "17,803 distinct colours and compiled code take .* memory_limit is 2.00 G",
+            "17,803 distinct colours and compiled code take .* memory_limit is 2.00",
         ),
     ],
 )
