@@ -35,7 +35,8 @@ from dkmeans.errors import DataError, MemoryLimitError
 from dkmeans.kmeans import KMeans
 from dkmeans.sweeping import sweep
 
-_RESTARTS = 3  # of distinct colours: as good as scikit-learn's ten on the photographs of the tests
+_RESTARTS = 3, 10  # of distinct colours, at least and at most
+_CHEAP = 2**25  # distances from distinct colours to centers, up to which there are more restarts
 _MANY = 2**18  # distinct colours from which on the starts are searched among cells of colours
 _FEW_CELLS = 64  # cells for each center, below which there are too few
 _COLOR_BYTES = 16  # of a distinct colour: value, weight, label; its point comes to that
@@ -55,11 +56,16 @@ class Search:
     memory_limit: int | str | None
 
     @cached_property
-    def seeds(self) -> tuple[int, ...]:
-        """A seed for each start of a search among distinct colours."""
-        starts = _RESTARTS if self.n_init == "auto" else int(self.n_init)
+    def _seeds(self) -> list[int]:
+        starts = _RESTARTS[1] if self.n_init == "auto" else int(self.n_init)
         random = check_random_state(self.random_state)
-        return tuple(int(seed) for seed in random.randint(np.iinfo(np.int32).max, size=starts))
+        return [int(seed) for seed in random.randint(np.iinfo(np.int32).max, size=starts)]
+
+    def seeds(self, k: int, n_colors: int) -> list[int]:
+        """A seed for each start of a search for ``k`` among distinct colours."""
+        if self.n_init != "auto":
+            return self._seeds
+        return self._seeds[: max(_RESTARTS[0], _CHEAP // (k * n_colors))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +81,7 @@ class Palette:
     sq_error : sum of squared differences of the pixels to their colours, exact.
     labeller : says which colour a pixel has.
     passes, seconds : what the search took; passes are those of all searches at once.
+    space : of the search.
     """
 
     colors: AnyArray
@@ -85,6 +92,7 @@ class Palette:
     labeller: Labeller
     passes: int
     seconds: float
+    space: str = "srgb"
 
 
 def _threads(image: Image, limit: int, held: int = 0) -> int:
@@ -201,6 +209,7 @@ def _palette_of(distinct: _Colors, k: int, search: Search) -> Palette:
         Lookup.of(pack(distinct.values), labels, distinct.values.shape[1]),
         passes=1,
         seconds=time.perf_counter() - began,
+        space=search.space,
     )
 
 
@@ -231,18 +240,21 @@ def _fit(distinct: _Colors, k: int, search: Search) -> KMeans:
     One start follows the other, as there can be as many colours as memory.
     """
     points, weights = distinct.points, distinct.weights
+    seeds = search.seeds(k, len(distinct))
     if len(distinct) >= _MANY:
         means, masses = cell_means(distinct.values, points, weights)
         if len(means) >= _FEW_CELLS * k:
-            start = _best_start(rounded(means, points.dtype), masses, k, search)
+            start = _best_start(rounded(means, points.dtype), masses, k, search, seeds)
             again = {"init": start.cluster_centers_, "tol": _TOL}
             return _strict(k, search, **again).fit(points, sample_weight=weights)
-    return _best_start(points, weights, k, search)
+    return _best_start(points, weights, k, search, seeds)
 
 
-def _best_start(points: AnyArray, weights: Floats, k: int, search: Search) -> KMeans:
+def _best_start(
+    points: AnyArray, weights: Floats, k: int, search: Search, seeds: Sequence[int]
+) -> KMeans:
     best: KMeans | None = None
-    for seed in search.seeds:
+    for seed in seeds:
         model = _strict(k, search, random_state=seed).fit(points, sample_weight=weights)
         if best is None or model.inertia_ < best.inertia_:
             best = model
