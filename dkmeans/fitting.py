@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 from dkmeans.data.blocks import Blocks
 from dkmeans.data.source import Source, center_dtype
 from dkmeans.engine import progress
+from dkmeans.engine.dedupe import PAIR_BYTES, budget
 from dkmeans.engine.lloyd import Fit
 from dkmeans.engine.memory import Plan, Work, make_plan, memory_limit
 from dkmeans.engine.passes import Passes
@@ -96,7 +97,7 @@ def fit_models(
         _settings(model, X, history, want_labels=not isinstance(given.X, Source))
         for model, history in zip(models, histories, strict=True)
     ]
-    found = fit_together(passes, blocks, settings, plan.kept_rows)
+    found = fit_together(passes, blocks, settings, plan.kept_rows, _distinct_rows(first, given))
     source = source.with_sizes(found.blocks.sizes or ())
     for model, history, (fit, best_run) in zip(models, histories, found.best, strict=True):
         history.best_run, history.stop_reason = best_run, fit.stop_reason
@@ -105,7 +106,9 @@ def fit_models(
         history.facts = replace(facts, worker_peak_bytes=passes.total.peak_bytes or None)
         centers = np.ascontiguousarray(fit.centers, dtype=center_dtype(source.dtype))
         model._set(centers, fit.inertia, fit.n_iter, fit.stop_reason, history)
-        if fit.labels is None:
+        if fit.labels is None and not isinstance(given.X, Source):
+            model.labels_ = model.predict(given.X)
+        elif fit.labels is None:
             model.labels_ = model._map(source, "labels", np.int32, local=given.local)
         else:
             model.labels_ = fit.labels
@@ -121,7 +124,7 @@ def _plan_with(model: KMeans, given: Input, work: Work, follow: Follow) -> tuple
     work = replace(work, own_bytes=follow.own_bytes, what="the sweep")
     least, most = max(*follow.parts, work.fit_bytes), sum(follow.parts)
     while True:
-        together = replace(work, part_bytes=most)
+        together = replace(work, part_bytes=max(work.part_bytes, most))
         try:
             return plan_of(given, together, model.residency, model.memory_limit), most
         except MemoryLimitError:
@@ -135,6 +138,15 @@ def plan_of(given: Input, work: Work, residency: str, limit: Any) -> Plan:
     plan = make_plan(given.shape, work, residency, memory_limit(limit, local=given.local))
     sizes = given.X.sizes(plan.block_rows) if isinstance(given.X, Source) else None
     return plan if sizes is None else replace(plan, n_blocks=len(sizes))
+
+
+def _distinct_rows(model: KMeans, given: Input) -> int:
+    """Distinct rows that are counted at most; 0 for none."""
+    if model.dedupe == "never":
+        return 0
+    shape = given.shape
+    weighted = given.weights is not None
+    return budget(shape.n_rows, given.X.dtype, shape.n_features, weighted=weighted)
 
 
 def work_of(model: KMeans, given: Input) -> Work:
@@ -152,6 +164,7 @@ def work_of(model: KMeans, given: Input) -> Work:
         sample_rows=max(searched, history_rows(model.history_rows, shape.n_rows, shape.n_features)),
         runs=n_runs(model),
         keeps=model.algorithm != "lloyd",
+        part_bytes=PAIR_BYTES * _distinct_rows(model, given),
     )
 
 

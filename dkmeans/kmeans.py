@@ -79,6 +79,11 @@ class KMeans(
     nan_policy : {"raise", "omit"}, default="raise"
         What NaN and infinity do: end the fit with the row and column, or leave the row out, with
         the label -1.
+    dedupe : {"auto", "never"}, default="auto"
+        "auto" counts the distinct rows in the first pass, where a row has no more than 8 bytes and
+        there are 65,536 rows or more without weights. If a row is there 4 times on average, and no
+        more than 262,144 are distinct, these are clustered in memory with their counts as weights,
+        which is k-means on all rows; draws are then among distinct rows.
     history_rows : int, default=2000
         Rows, at most, of the sample that ``history_`` keeps for pictures, which has no more than
         2**21 values. 0 keeps none.
@@ -140,6 +145,7 @@ class KMeans(
         "memory_limit": [Interval(Real, 0, None, closed="neither"), str, None],
         "residency": [StrOptions({"auto", "memory", "stream"})],
         "nan_policy": [StrOptions({"raise", "omit"})],
+        "dedupe": [StrOptions({"auto", "never"})],
         "history_rows": [Interval(Integral, 0, None, closed="left")],
         "callbacks": [callable, list, None],
         "verbose": ["verbose"],
@@ -160,6 +166,7 @@ class KMeans(
         memory_limit: int | str | None = None,
         residency: str = "auto",
         nan_policy: str = "raise",
+        dedupe: str = "auto",
         history_rows: int = 2000,
         callbacks: Listener | list[Listener] | None = None,
         verbose: int = 0,
@@ -176,6 +183,7 @@ class KMeans(
         self.memory_limit = memory_limit
         self.residency = residency
         self.nan_policy = nan_policy
+        self.dedupe = dedupe
         self.history_rows = history_rows
         self.callbacks = callbacks
         self.verbose = verbose

@@ -21,8 +21,16 @@ from dkmeans.data.image_source import Image
 from dkmeans.data.nodata import blanked, taking_part
 from dkmeans.data.source import center_dtype, kernel_view
 from dkmeans.engine import color_spaces, exact
-from dkmeans.engine.distinct import Counts, CountStep, Lookup, Total, unpack
-from dkmeans.engine.memory import DASK_FACTOR, memory_limit
+from dkmeans.engine.distinct import (
+    Counts,
+    CountStep,
+    Lookup,
+    Total,
+    cell_means,
+    pack,
+    unpack,
+)
+from dkmeans.engine.memory import DASK_FACTOR, FIXED_BYTES, code_bytes, give_back, memory_limit
 from dkmeans.engine.painting import ErrorStep, Labeller, Scaled
 from dkmeans.engine.passes import Passes, default_threads
 from dkmeans.engine.predict import Model
@@ -34,8 +42,12 @@ from dkmeans.sweeping import Sweep, sweep
 
 _RESTARTS = 3, 10  # of distinct colours, at least and at most
 _CHEAP = 2**25  # distances from distinct colours to centers, up to which there are more restarts
-_COLOR_BYTES = 48  # of a distinct colour: code, count, weight, values, point, labels
+_MANY = 2**18  # distinct colours from which on the starts are searched among cells of colours
+_FEW_CELLS = 64  # cells for each center, below which there are too few
+_COLOR_BYTES = 16  # of a distinct colour: value, weight, label; its point comes to that
 _COUNT_BYTES = 24  # of a pixel while it is counted: code, where it is in order, count
+_PIECE = 2**18  # colours that are copied at once
+_TOL = 1e-4  # of the iterations that follow on all, scikit-learn's: few are left to do there
 _MAX_ITER = 1000  # of these, which go on until no center moves
 
 
@@ -127,7 +139,7 @@ def count_colors(image: Image, limit: int) -> Counts:
     """
     columns, total = image.colors, None
     dense = Total.pays(columns, image.n_pixels)
-    threads = _threads(image, limit, Total.n_bytes(columns) if dense else 0)
+    threads = _threads(image, limit, code_bytes() + (Total.n_bytes(columns) if dense else 0))
     passes = Passes(threads, local=image.local)
     if dense and passes.client is None:
         total = Total(columns, image.n_pixels)
@@ -146,58 +158,108 @@ def _nothing(image: Image) -> DataError:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Colors:
+    """Distinct colours.
+
+    Parameters
+    ----------
+    values : (n, bands) uint8.
+    points : (n, bands) where they are in the space of the search.
+    weights : (n,) pixels of each, whole numbers.
+    """
+
+    values: AnyArray
+    points: AnyArray
+    weights: Floats
+
+    @staticmethod
+    def of(counts: Counts, columns: int, space: str) -> _Colors:
+        """Those that were counted."""
+        values = kernel_view(unpack(counts.codes, columns))
+        points = kernel_view(color_spaces.from_srgb(values, space))
+        return _Colors(values, points, counts.counts.astype(np.float64))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
 def distinct_palettes(image: Image, numbers: Sequence[int], search: Search) -> list[Palette]:
     """For each number of colours the best palette, from one pass that counts distinct colours."""
     limit = memory_limit(search.memory_limit, local=True)
-    counts = count_colors(image, limit)
-    values = unpack(counts.codes, image.colors)
-    points = color_spaces.from_srgb(values, search.space)
+    colors = _Colors.of(count_colors(image, limit), image.colors, search.space)
     if search.standardize:
-        scaler = StandardScaler(memory_limit=limit).fit(values, sample_weight=counts.counts)
-        search, points = replace(search, scaler=scaler), scaler.transform(values)
-    search = replace(search, memory_limit=max(1, limit - _COLOR_BYTES * len(values)))
+        scaler = StandardScaler(memory_limit=limit).fit(colors.values, sample_weight=colors.weights)
+        search = replace(search, scaler=scaler)
+        colors = replace(colors, points=kernel_view(scaler.transform(colors.values)))
+    code, each = code_bytes(), _COLOR_BYTES + colors.points.itemsize * image.colors
+    held = code + each * len(colors)
+    what = f"{len(colors):,} distinct colours"
+    if held >= limit:
+        raise MemoryLimitError(
+            f"{what} and compiled code take {format_bytes(held)} and memory_limit is"
+            f" {format_bytes(limit)}: raise it"
+        )
+    # a plan reserves what compiled code and readers take, and code is all that is needed here
+    within = replace(search, memory_limit=limit - held + FIXED_BYTES)
     try:
-        return [_palette_of(counts, values, points, k, search) for k in numbers]
+        found = [_palette_of(colors, k, within) for k in numbers]
     except MemoryLimitError as error:
         raise MemoryLimitError(
-            f"{len(values):,} distinct colours take {format_bytes(_COLOR_BYTES * len(values))} of"
-            f" memory_limit {format_bytes(limit)}, and with what is left {error}"
+            f"{what} and compiled code take {format_bytes(held)} of memory_limit"
+            f" {format_bytes(limit)}, and with what is left {error}"
         ) from error
+    del colors
+    if search.memory_limit is not None:  # what follows has the same limit
+        give_back()
+    return found
 
 
-def _palette_of(
-    counts: Counts, values: AnyArray, points: AnyArray, k: int, search: Search
-) -> Palette:
-    """The best ``k`` colours for distinct ones: their ``values``, as ``points`` of the space."""
-    from dkmeans.engine import sum_kernels
-
+def _palette_of(distinct: _Colors, k: int, search: Search) -> Palette:
+    """The best ``k`` colours for distinct ones."""
     began = time.perf_counter()
-    weights = counts.counts.astype(np.float64)
-    if k < len(values):
-        model = _fit(points, weights, k, search)
+    if k < len(distinct):
+        model = _fit(distinct, k, search)
         centers, labels, inertia = model.cluster_centers_, model.labels_, model.inertia_
     else:
-        centers, labels, inertia = points.astype(np.float64), np.arange(len(values)), 0.0
+        centers, inertia = distinct.points.astype(np.float64), 0.0
+        labels = np.arange(len(distinct), dtype=np.int32)
     sizes = np.zeros(len(centers), np.int64)
-    np.add.at(sizes, labels, counts.counts)
+    for piece in _pieces(len(labels)):
+        found = np.bincount(labels[piece], distinct.weights[piece], len(centers))
+        sizes += found.astype(np.int64)
     order = _largest_first(sizes)
-    rank = np.empty(len(centers), np.int32)
+    rank = np.empty(len(centers), np.min_scalar_type(len(centers)))
     rank[order] = np.arange(len(order))
     labels, centers = rank[labels], search.in_units(centers[order])
-    colors = rounded(color_spaces.to_srgb(centers, search.space), values.dtype)
-    sq_error = exact.zeros()
-    sum_kernels.cost(kernel_view(values), weights, colors.astype(np.float64), labels, sq_error)
+    colors = rounded(color_spaces.to_srgb(centers, search.space), distinct.values.dtype)
     return Palette(
         colors,
         centers,
         sizes[order],
         inertia,
-        exact.to_float(sq_error),
-        Lookup(counts.codes, labels, values.shape[1]),
+        _sq_error(distinct, labels, colors),
+        Lookup.of(pack(distinct.values), labels, distinct.values.shape[1]),
         passes=1,
         seconds=time.perf_counter() - began,
         space=search.space,
     )
+
+
+def _sq_error(distinct: _Colors, labels: Ints, colors: AnyArray) -> float:
+    """Sum of squared differences between pixels and the colours of their labels."""
+    from dkmeans.engine import sum_kernels
+
+    total, targets = exact.zeros(), colors.astype(np.float64)
+    for piece in _pieces(len(labels)):
+        values, weights = distinct.values[piece], distinct.weights[piece]
+        sum_kernels.cost(values, weights, targets, labels[piece].astype(np.int32), total)
+    return exact.to_float(total)
+
+
+def _pieces(n: int) -> list[slice]:
+    """Slices of so many, so that copies of these are short."""
+    return [slice(start, start + _PIECE) for start in range(0, n, _PIECE)]
 
 
 def _largest_first(sizes: Ints) -> Ints:
@@ -205,17 +267,38 @@ def _largest_first(sizes: Ints) -> Ints:
     return np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]
 
 
-def _fit(points: AnyArray, weights: Floats, k: int, search: Search) -> KMeans:
-    """The best of several starts, one after the other: there can be as many colours as memory."""
+def _fit(distinct: _Colors, k: int, search: Search) -> KMeans:
+    """The best of several starts; of many colours it is found among cells, and goes on from there.
+
+    One start follows the other, as there can be as many colours as memory.
+    """
+    points, weights = distinct.points, distinct.weights
+    seeds = search.seeds(k, len(distinct))
+    if len(distinct) >= _MANY:
+        means, masses = cell_means(distinct.values, points, weights)
+        if len(means) >= _FEW_CELLS * k:
+            start = _best_start(rounded(means, points.dtype), masses, k, search, seeds)
+            again = {"init": start.cluster_centers_, "tol": _TOL}
+            return _strict(k, search, **again).fit(points, sample_weight=weights)
+    return _best_start(points, weights, k, search, seeds)
+
+
+def _best_start(
+    points: AnyArray, weights: Floats, k: int, search: Search, seeds: Sequence[int]
+) -> KMeans:
     best: KMeans | None = None
-    for seed in search.seeds(k, len(points)):
-        model = KMeans(
-            k, max_iter=_MAX_ITER, tol=0, random_state=seed, memory_limit=search.memory_limit
-        ).fit(points, sample_weight=weights)
+    for seed in seeds:
+        model = _strict(k, search, random_state=seed).fit(points, sample_weight=weights)
         if best is None or model.inertia_ < best.inertia_:
             best = model
     assert best is not None
     return best
+
+
+def _strict(k: int, search: Search, **options: Any) -> KMeans:
+    """An estimator that goes on until no center moves."""
+    given = {"max_iter": _MAX_ITER, "tol": 0, "memory_limit": search.memory_limit} | options
+    return KMeans(k, **given)
 
 
 def rounded(colors: Floats, dtype: np.dtype[Any]) -> AnyArray:

@@ -53,9 +53,10 @@ class TiffPixels:
             told = page.tags.get(GDAL_TAG)
             self.attributes = {} if told is None else {"nodata": str(told.value).strip("\0 ")}
             self.placed = any(tag in page.tags for tag in TAGS)
-            self.chunk = (int(page.tilelength), int(page.tilewidth))
+            self.chunk = self._segment = (int(page.tilelength), int(page.tilewidth))
             if not page.is_tiled:
-                self.chunk = self._lines(1 if self._mapped else int(page.rowsperstrip))
+                strip = 1 if self._mapped else int(page.rowsperstrip)
+                self.chunk, self._segment = self._lines(strip), (strip, self.shape[1])
         self.ndim = len(self.shape)
 
     def _lines(self, strip: int) -> tuple[int, int]:
@@ -67,23 +68,66 @@ class TiffPixels:
     def __getitem__(self, key: tuple[slice, ...]) -> AnyArray:
         try:
             array = self._open()
+            if self._axes.plain and not self._mapped:
+                return self._decoded(array, key)
             block = Reordered(array, self._axes)[key]
         except Exception as error:
             lines = f"lines {key[0].start} to {key[0].stop}"
             raise SourceError(f"cannot read {lines} of {self.path}: {error}") from error
         return np.ascontiguousarray(block, self.dtype)
 
+    def _decoded(self, page: Any, key: tuple[slice, ...]) -> AnyArray:
+        """The lines and columns of a key from the tiles or strips that have some of them."""
+        top, bottom, _ = key[0].indices(self.shape[0])
+        left, right, _ = key[1].indices(self.shape[1])
+        height, width = self._segment
+        across = -(-self.shape[1] // width)
+        block = np.zeros((bottom - top, right - left, *self.shape[2:]), self.dtype)
+        for row in range(top // height, -(-bottom // height)):
+            for column in range(left // width, -(-right // width)):
+                segment = self._segment_of(page, row * across + column)
+                if segment is None:  # sparse: not in the file, and 0
+                    continue
+                y, x = row * height - top, column * width - left
+                part = segment[max(0, -y) : bottom - top - y, max(0, -x) : right - left - x]
+                y, x = max(0, y), max(0, x)
+                block[y : y + len(part), x : x + part.shape[1]] = part.reshape(
+                    *part.shape[:2], *self.shape[2:]
+                )
+        return block
+
+    def _segment_of(self, page: Any, index: int) -> AnyArray | None:
+        """One tile or strip (height, width, bands), decoded."""
+        size = page.databytecounts[index]
+        if size == 0:
+            return None
+        with self._lock:
+            page.parent.filehandle.seek(page.dataoffsets[index])
+            data = page.parent.filehandle.read(size)
+        decoded, _, shape = page.decode(data, index, jpegtables=page.jpegtables)
+        segment: AnyArray = decoded[0, : shape[1], : shape[2]]
+        return segment
+
     def _open(self) -> Any:
+        """What blocks are read from, as long as this lives: an array, or the page that has them.
+
+        Tiles and strips of all bands are decoded here, as a Zarr view costs more than that.
+        """
         import tifffile
-        import zarr
 
         with self._lock:
             if self._array is None and self._mapped:
                 self._array = tifffile.memmap(self.path, series=0, level=0, mode="r")
-            elif self._array is None:
+            elif self._array is None and not self._axes.plain:
+                import zarr
+
                 store = tifffile.imread(self.path, aszarr=True, series=0, level=0)
                 self._array = zarr.open_array(store, mode="r")
                 weakref.finalize(self, store.close)
+            elif self._array is None:
+                file = tifffile.TiffFile(self.path)
+                self._array = file.series[0].keyframe
+                weakref.finalize(self, file.close)
             return self._array
 
     def __reduce__(self) -> Any:

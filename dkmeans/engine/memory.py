@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from dask.utils import format_bytes, parse_bytes
 
@@ -15,6 +19,7 @@ from dkmeans.errors import MemoryLimitError
 
 BLOCK_BYTES = 64 * 2**20  # what blocks are joined or cut toward
 FIXED_BYTES = 280 * 2**20  # compiler, compiled code and readers; half of it once code is cached
+CODE_BYTES = 80 * 2**20  # compiled code that was cached, alone
 DASK_FACTOR = 3  # blocks of a dask array that are alive while one is made, at a guess
 BLOCKS_PER_THREAD = 4  # so that threads end a pass together
 LEAST_ROWS = 2**16  # of a piece of a chunk
@@ -182,6 +187,22 @@ def memory_limit(value: int | float | str | None, *, local: bool = False) -> int
     return int(MARGIN * min(available, MEMORY_LIMIT))
 
 
+def code_bytes() -> int:
+    """Bytes that the code of a fit takes, without readers: less where Numba has it in its cache."""
+    from dkmeans.engine import sum_kernels
+
+    folder = sum_kernels.lloyd.stats.cache_path
+    cached = folder is not None and any(Path(folder).glob("sum_kernels.lloyd-*.nbi"))
+    return CODE_BYTES if cached else FIXED_BYTES
+
+
+def give_back() -> None:
+    """Hand memory that was freed back to the system, where the C library is glibc and keeps it."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 @dataclass(frozen=True)
 class Machine:
     """What runs a pass: blocks at work at once, processes, and whether these are a cluster's."""
@@ -211,8 +232,8 @@ class Work:
     sample_rows : rows that are searched for centers in memory, or kept with the history.
     runs : restarts, which advance on the same passes.
     keeps : whether rows are kept between passes.
-    part_bytes : of what passes that measure learn of a block, all of them that share a pass; they
-        do not run while a fit does.
+    part_bytes : of what passes that measure, or count distinct rows, learn of a block, all of them
+        that share a pass; they do not run while rows are kept.
     own_bytes : of what this process computes of what passes found.
     what : has these sizes, for messages.
     """

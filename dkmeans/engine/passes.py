@@ -199,7 +199,7 @@ class Passes:
         else:
             outcome = self._run_dask(blocks, step)
         self.total = Tally(
-            self.total.passes + 1,
+            self.total.passes + (not blocks.counted),
             self.total.bytes_read + (0 if blocks.resident else outcome.read_bytes),
             self.total.rows + outcome.rows,
             peak_bytes=max(self.total.peak_bytes, outcome.peak_bytes),
