@@ -2,9 +2,8 @@
 
 import dask
 import pytest
+from faults import TABLE
 from hypothesis import HealthCheck, settings
-
-from tests.faults import TABLE
 
 common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("dkmeans", max_examples=40, **common)

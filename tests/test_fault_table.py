@@ -1,6 +1,5 @@
 import pytest
-
-from tests.faults import FaultTable
+from faults import FaultTable
 
 
 def test_counts_each_fault_and_sums_them():

@@ -135,6 +135,7 @@ def test_clone_and_parameters(model):
         "nan_policy",
         "history_rows",
         "callbacks",
+        "checkpoint",
         "verbose",
     }
 

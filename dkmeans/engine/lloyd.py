@@ -184,9 +184,15 @@ class Run:
 
     @property
     def rules(self) -> Rules:
-        """What is fixed for the whole run."""
-        dtype = center_dtype(self.blocks.dtype)
-        return Rules(self.survey.grid, dtype, self.blocks.weights is not None, self.stop)
+        """What holds for the next pass of the run."""
+        return Rules(
+            self.survey.grid,
+            center_dtype(self.blocks.dtype),
+            self.blocks.weights is not None,
+            self.stop,
+            self.want_labels,
+            self.journal.passes.patience / max(1, self.room.runs),
+        )
 
     def begin(self, centers: Floats) -> Course:
         """The course that sets out from ``centers`` (k, d), rounded to the type of the centers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from dkmeans.engine.auto import auto
 from dkmeans.engine.journal import Journal
 from dkmeans.engine.lloyd import Fit, Room, Run, lloyd
 from dkmeans.engine.passes import Passes
-from dkmeans.engine.programs import Program, run_together
+from dkmeans.engine.programs import Ask, Log, Memo, Program, run_together
 from dkmeans.engine.seeding import Seeding, seed_centers
 from dkmeans.engine.settle import Stop
 from dkmeans.engine.survey import (
@@ -76,15 +77,20 @@ class Together:
 
 
 def fit_together(
-    passes: Passes, blocks: Blocks, fits: Sequence[Settings], kept_rows: int
+    passes: Passes,
+    blocks: Blocks,
+    fits: Sequence[Settings],
+    kept_rows: int,
+    log: Log | None = None,
 ) -> Together:
     """The best restart of each fit.
 
     All restarts of all fits advance on the same passes, and share the memory for ``kept_rows``
-    between passes; without any, each iteration is a pass.
+    between passes; without any, each iteration is a pass. What ``log`` remembers of an earlier run
+    takes none.
     """
     most = max(s.seeding.n_clusters for s in fits)
-    survey = _survey(passes, blocks, fits, most)
+    (survey,) = run_together(passes, blocks, [_survey(blocks, fits, most)], log)
     for settings in fits:
         check_survey(survey, settings.seeding.n_clusters, settings.nan_policy, settings.names)
     sample = _sample_of(survey, fits[0], blocks.n_features)
@@ -97,7 +103,7 @@ def fit_together(
         for settings in fits
         for number in range(len(settings.seeds))
     ]
-    results = iter(run_together(passes, blocks, programs))
+    results = iter(run_together(passes, blocks, programs, log))
     best = []
     for settings in fits:
         found = [next(results) for _ in settings.seeds]
@@ -106,7 +112,7 @@ def fit_together(
     return Together(tuple(best), blocks, survey.n_positive, sample)
 
 
-def _survey(passes: Passes, blocks: Blocks, fits: Sequence[Settings], most: int) -> Survey:
+def _survey(blocks: Blocks, fits: Sequence[Settings], most: int) -> Program[Survey]:
     seeds = tuple(dict.fromkeys(seed for settings in fits for seed in settings.seeds))
     n_rows, d, seed = blocks.n_rows, blocks.n_features, seeds[0]
     wanted = []
@@ -115,7 +121,8 @@ def _survey(passes: Passes, blocks: Blocks, fits: Sequence[Settings], most: int)
     if any(s.seeding.init == "auto" for s in fits):
         wanted.append(sample_spec(seed, sample_rows(n_rows, d, most), n_rows))
     step = SurveyStep(survey_streams(seeds), most, joint_spec(wanted))
-    return passes.run(blocks, step, "survey")
+    survey: Survey = yield Ask("survey", step)
+    return survey
 
 
 def _sample_of(survey: Survey, settings: Settings, n_features: int) -> RowSample | None:
@@ -142,7 +149,8 @@ def _restart(
         room,
     )
     if settings.given is not None:
-        fit = yield from lloyd(run, _checked(settings.given(seed), k, blocks.n_features))
+        first = partial(_checked, settings.given, seed, k, blocks.n_features)
+        fit = yield from lloyd(run, (yield Memo("init centers", Floats, k, first)))
     elif settings.seeding.init == "auto":
         most = sample_rows(survey.n_rows, blocks.n_features, k)
         spec = sample_spec(settings.seeds[0], most, survey.n_rows)
@@ -154,9 +162,9 @@ def _restart(
     return fit
 
 
-def _checked(given: Any, k: int, n_features: int) -> Floats:
-    """Initial centers (k, d) float64, as they were given."""
-    centers = np.array(given, dtype=np.float64, ndmin=2)
+def _checked(given: Callable[[int], Any], seed: int, k: int, n_features: int) -> Floats:
+    """Initial centers (k, d) float64, as they are given for a seed."""
+    centers = np.array(given(seed), dtype=np.float64, ndmin=2)
     shape = f"The shape of the initial centers {centers.shape} does not match the number of"
     if centers.shape[0] != k:
         raise DataError(f"{shape} clusters {k}.")
