@@ -1,13 +1,14 @@
 """Fits that are killed at chosen points and gone on with, each in a process of its own.
 
-This is a program that a test starts: it loads all that a fit needs, stays without threads, and forks
-a process for each fit, which is much cheaper than to start one. For each fault it prints a line of
-JSON with the fault, how the fit ended and what is wrong, if anything is.
+This is a program that a test starts: it loads all that a fit needs, stays without threads, and
+forks a process for each fit, which is much cheaper than to start one. For each fault it prints a
+line of JSON with the fault, how the fit ended and what is wrong, if anything is.
 """
 
 import argparse
 import collections
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -31,15 +32,18 @@ PATIENCE = 120  # seconds after which a fit hangs
 KILLS = 3  # of one fit, at most
 FITS = [  # parameters, and the seconds after which iterations in memory are kept
     ({"n_clusters": 5, "memory_limit": "2 GiB", "residency": "stream"}, 30.0),
-    ({"n_clusters": 12, "init": "k-means||", "n_init": 2, "residency": "stream"}, 0.0),
-    ({"n_clusters": 6, "init": "k-means++", "residency": "memory"}, 0.0),
-    ({"n_clusters": 7, "init": "random", "n_init": 3, "residency": "memory"}, 0.0),
-    ({"n_clusters": 4, "init": "random", "n_init": 1, "algorithm": "lloyd"}, 30.0),
+    (
+        {"n_clusters": 12, "init": "k-means||", "n_init": 2, "residency": "stream", "max_iter": 6},
+        0.0,
+    ),
+    ({"n_clusters": 6, "init": "k-means++", "residency": "memory", "max_iter": 8}, 0.0),
+    ({"n_clusters": 7, "init": "random", "n_init": 3, "residency": "memory", "max_iter": 9}, 0.0),
+    ({"n_clusters": 4, "init": "random", "algorithm": "lloyd", "max_iter": 7}, 30.0),
 ]
 
 
 class Events:
-    """What happens in a fit, counted; the process is killed at the one with the number ``fatal``."""
+    """What happens in a fit, counted; at number ``fatal`` the process is killed."""
 
     def __init__(self, fatal=None):
         self.fatal, self.seen = fatal, []
@@ -81,7 +85,7 @@ class Events:
         os.fsync = synced
 
     def _open(self, path, mode):
-        file = open(path, mode)
+        file = open(path, mode)  # noqa: SIM115
         if "r" in mode:
             return file
         write = file.write
@@ -217,14 +221,12 @@ def points(events, many, chance):
     kinds = collections.defaultdict(list)
     for at, what in enumerate(events):
         kinds[what].append(at)
-    for several in kinds.values():
-        chance.shuffle(several)
-    chosen = []
-    while len(chosen) < many:
-        for what in sorted(kinds):
-            several = kinds[what]
-            chosen.append((what, several[len(chosen) % len(several)]))
-    return chosen[:many]
+    names = sorted(kinds)
+    chance.shuffle(names)
+    return [
+        (what, chance.choice(kinds[what]))
+        for what in itertools.islice(itertools.cycle(names), many)
+    ]
 
 
 def main():
