@@ -223,10 +223,8 @@ def points(events, many, chance):
         kinds[what].append(at)
     names = sorted(kinds)
     chance.shuffle(names)
-    return [
-        (what, chance.choice(kinds[what]))
-        for what in itertools.islice(itertools.cycle(names), many)
-    ]
+    turns = itertools.islice(itertools.cycle(names), many)
+    return [(what, chance.choice(kinds[what])) for what in turns]
 
 
 def main():
@@ -248,7 +246,8 @@ def main():
             found, killed = inject(given.store, given.folder, number, fatal, chance)
             how, wrong = outcome(found, expected["digest"], given.folder)
             line = {"fault": f"killed {what}", "outcome": how, "wrong": wrong, "killed": killed}
-            print(json.dumps(line | {"fit": number}), flush=True)
+            sys.stdout.write(json.dumps(line | {"fit": number}) + "\n")
+            sys.stdout.flush()
         shutil.rmtree(given.folder)
 
 

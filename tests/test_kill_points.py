@@ -10,18 +10,17 @@ import pytest
 import zarr
 from faults import TABLE
 
+N = 20_000  # of which init="auto" searches a sample
 PROGRAM = Path(__file__).with_name("kill_points.py")
 
 
 @pytest.mark.faults
 def test_fits_that_are_killed_end_with_the_same_bits(tmp_path, long):
     random = np.random.default_rng(0)
-    X = (
-        random.normal(size=(3000, 3))
-        + 2 * random.normal(size=(6, 3))[random.integers(6, size=3000)]
-    )
+    middles = 2 * random.normal(size=(6, 3))
+    X = random.normal(size=(N, 3)) + middles[random.integers(6, size=N)]
     store, folder = tmp_path / "X.zarr", tmp_path / "run.ckpt"
-    zarr.create_array(store, data=X.astype(np.float32), chunks=(500, 3))
+    zarr.create_array(store, data=X.astype(np.float32), chunks=(3000, 3))
     each = 50 if long else 6
     command = [sys.executable, PROGRAM, store, folder, "--seed", "0", "--each", str(each)]
     wrong, done = [], 0

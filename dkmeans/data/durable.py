@@ -85,8 +85,9 @@ class LocalFolder:
         """The bytes of a file."""
         path = os.path.join(self.where, name)
         with _told("read", path), open(path, "rb") as file:
-            _check_size(path, os.fstat(file.fileno()).st_size)
-            return file.read(MOST_BYTES)
+            size = os.fstat(file.fileno()).st_size
+            _check_size(path, size)
+            return file.read(size)
 
     def write(self, name: str, pieces: Pieces) -> None:
         """Write a file that is not there yet."""

@@ -32,9 +32,10 @@ from dkmeans.engine.programs import (
 from dkmeans.engine.search import Found
 from dkmeans.engine.seeding import Attraction, AttractStep, Draw, Trials, TrialStep
 from dkmeans.engine.settle import Anchor, Course, Settled, Taken
-from dkmeans.engine.survey import Survey, SurveyStep
+from dkmeans.engine.survey import Sample, Survey, SurveyStep
 from dkmeans.record.checkpoint import Entries, Entry
 from dkmeans.record.codec import decode, encode
+from dkmeans.record.frames import ENDS
 
 _SHAPES: dict[Any, dict[str, str]] = {  # of arrays; "*" is any size
     Rows: {"keys": "m", "index": "m", "values": "m d", "weights": "m"},
@@ -215,8 +216,20 @@ def _answers(step: Any, part: Any) -> bool:
             and (len(part.draws), part.most) == (len(step.streams), step.most)
             and (part.searched is None) == (step.searched is None)
             and sorted(part.sizes) == list(range(len(part.sizes)))
+            and min(part.sizes.values(), default=0) >= 0
+            and (part.searched is None or _is_sample(part.searched, part.dtype))
         )
     if isinstance(step, RunStep):
-        drawn = (part.drawn is None) == (step.assign.draw is None)
-        return drawn and bool(part.taken or not part.done)
+        later = bool(step.course.n_iter or step.course.reason)
+        return (
+            (part.drawn is None) == (step.assign.draw is None)
+            and bool(part.taken or (later and not part.done))
+            and part.course.reason in ("", *ENDS)
+            and all(taken.phase in ("lloyd", "final") for taken in part.taken)
+        )
     return not isinstance(step, TrialStep) or len(part.rows) == len(step.trials) * len(step.streams)
+
+
+def _is_sample(sample: Sample, dtype: np.dtype[Any]) -> bool:
+    """Whether a sample has rows of this type."""
+    return bool(sample.pieces) and all(piece.values.dtype == dtype for piece in sample.pieces)

@@ -23,7 +23,7 @@ from dkmeans.record.codec import dtype_of
 FORMAT, VERSION = "dkmeans-checkpoint", 1
 FIRST = "000000.entry"
 END = "end.entry"  # the name of the last entry of a fit that has ended
-_NAME = re.compile(r"\d{6}\.entry")
+_NAME = re.compile(r"[0-9]{6}\.entry")
 _DIGEST_BYTES = 32
 _MOST_LINE = 2**28  # bytes of JSON
 _MOST_SIZE = 2**48  # rows or columns of an array
