@@ -196,7 +196,7 @@ def test_deep_nesting_is_refused(whole, folder):
 
 @pytest.mark.parametrize(
     "name",
-    ["../x.entry", "000001.entry.bak", "1.entry", "entry", "000000.ENTRY", "\uff1000001.entry"],
+    ["x.entry", "000001.entry.bak", "1.entry", "entry", "000000.ENTRY", "\uff1000001.entry"],
 )
 def test_other_names_are_not_read(name, whole, folder):
     written(folder, whole["auto"])
