@@ -7,7 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -48,9 +48,10 @@ class Checkpoint:
 
     After each pass the answer of that pass is written and synced, as one more file of a folder. A
     fit that finds its own unfinished checkpoint is given these answers again, without a pass, and
-    ends with the same bits as one that was never interrupted. Only one fit can use it at a time. A
-    fit that has ended leaves its checkpoint, from which the same fit is had again without reading
-    X; the folder can then be removed.
+    ends with the same bits as one that was never interrupted. Only one fit can use it at a time:
+    of two, the one that is slower ends with an error. A fit that has ended leaves its checkpoint,
+    from which the same fit is had again without a pass; the folder can then be removed. A pass
+    adds some 40 bytes for each value of the centers, and 8 for each further iteration.
 
     Parameters
     ----------
@@ -63,12 +64,21 @@ class Checkpoint:
         takes longer still.
     storage_options : dict, optional
         Options of the storage behind a URI, for fsspec.
+
+    Raises
+    ------
+    ValueError
+        If ``seconds`` is negative.
     """
 
     path: str | os.PathLike[str]
     fresh: bool = False
     seconds: float = SECONDS
-    storage_options: dict[str, Any] | None = None
+    storage_options: dict[str, Any] | None = field(default=None, repr=False)  # may have secrets
+
+    def __post_init__(self) -> None:
+        if not self.seconds >= 0:
+            raise ValueError(f"seconds of a checkpoint must be at least 0, got {self.seconds!r}")
 
     @classmethod
     def of(cls, given: Any) -> Checkpoint:
@@ -226,7 +236,10 @@ def _digests(given: Input, passes: Passes) -> tuple[str, str]:
 
 def is_checkpoint(path: str, storage_options: dict[str, Any] | None = None) -> bool:
     """Whether a folder or URI has the first entry of a checkpoint."""
-    return open_folder(path, storage_options).has(FIRST)
+    try:
+        return open_folder(path, storage_options).has(FIRST)
+    except CheckpointError:  # what cannot be read is told by those who read data
+        return False
 
 
 def describe(path: str, storage_options: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
+from faults import TABLE
 
 from dkmeans import Checkpoint, CheckpointError, DataError, KMeans, sweep
 from dkmeans.data import durable
@@ -121,7 +122,8 @@ def test_iterations_in_memory_take_as_long_as_a_pass(X, folder):
     blocks = from_array(X, None, 100)
     assert Passes(1).patience == np.inf
     for every in (0.0, 1e9):
-        passes = Passes(1, every=every)
+        passes = Passes(1)
+        passes.every = every
         assert passes.patience == every
         passes.run(blocks, SurveyStep((), 1), "survey")
         assert every <= passes.patience
@@ -382,6 +384,7 @@ def test_an_empty_folder_is_taken(X, folder):
     assert entries(folder)[0] == "000000.entry"
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("failing", ["fsync", "link"])
 def test_a_full_disk_ends_the_fit_and_damages_nothing(failing, store, folder, monkeypatch):
     how = {"n_clusters": 4, "random_state": 0, "residency": "stream"}
@@ -400,6 +403,7 @@ def test_a_full_disk_ends_the_fit_and_damages_nothing(failing, store, folder, mo
     assert all(name.endswith(".entry") for name in entries(folder))
     assert len(entries(folder)) > 1
     assert_same(KMeans(**how, checkpoint=folder).fit(store), plain)
+    TABLE.add("disk full while an entry is written", "clear error")
 
 
 def test_disks_without_links_are_written_to_as_well(X, folder, monkeypatch):
@@ -483,6 +487,12 @@ def test_the_first_line_of_an_entry_is_json(X, folder):
     for name in entries(folder):
         head = json.loads((folder / name).read_bytes().partition(b"\n")[0])
         assert head["format"] == "dkmeans-checkpoint"
+
+
+def test_seconds_are_not_negative_and_secrets_not_shown():
+    with pytest.raises(ValueError, match="seconds of a checkpoint must be at least 0, got -1"):
+        Checkpoint("run.ckpt", seconds=-1)
+    assert "hidden" not in repr(Checkpoint("s3://b/c", storage_options={"secret": "hidden"}))
 
 
 def test_a_model_does_not_remember_where_it_was_kept(X, folder, tmp_path):

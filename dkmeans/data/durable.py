@@ -120,7 +120,11 @@ class LocalFolder:
 
 
 class RemoteFolder:
-    """A prefix on object storage, where a file that was put is whole and stays."""
+    """A prefix on object storage, where a file that was put is whole and stays.
+
+    Two that put the same name in the same moment are not told apart here, but by the checksums of
+    the entries, each of which has that of the one before.
+    """
 
     def __init__(self, system: Any, root: str) -> None:
         self._system, self._root = system, root.rstrip("/")
@@ -134,7 +138,8 @@ class RemoteFolder:
                 found = self._system.ls(self._root, detail=False)
             except FileNotFoundError:
                 return []
-        return [path.rstrip("/").rpartition("/")[2] for path in found]
+        inside = [path.rstrip("/") for path in found if path.strip("/") != self._root.strip("/")]
+        return [path.rpartition("/")[2] for path in inside]
 
     def has(self, name: str) -> bool:
         """Whether a file is there."""
@@ -158,7 +163,7 @@ class RemoteFolder:
         with _told("write", path):
             _check_size(path, sum(map(len, pieces)))
             self._system.invalidate_cache()
-            if self._system.exists(path):
+            if self._system.exists(path):  # not all storage can create a file only if it is new
                 raise FileExistsError(path)
             self._system.pipe_file(path, b"".join(pieces))
 

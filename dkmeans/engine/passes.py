@@ -173,16 +173,17 @@ class Passes:
     ----------
     threads : threads of this process; a cluster has its own.
     local : whether to stay in this process, though there is a cluster.
+
+    Attributes
+    ----------
     every : seconds after which what follows a pass is to wait for the next one, unless a pass
         takes longer; see ``patience``.
     """
 
-    def __init__(
-        self, threads: int | None = None, *, local: bool = False, every: float = math.inf
-    ) -> None:
+    def __init__(self, threads: int | None = None, *, local: bool = False) -> None:
         self.client = None if local else current_client()
         self.threads = threads or default_threads()
-        self.every = every
+        self.every = math.inf
         self.total = Tally()
         self._shortest = math.inf
         self._since = Tally()
