@@ -14,10 +14,12 @@ SECTIONS = {  # name -> module with a function ``run(*, quick)``
     "pass": "passes",
     "passes-to-fixed-point": "fixed_point",
     "quality": "quality",
+    "colors": "colors",
     "fit": "fit",
     "sweep": "sweep",
     "out-of-core": "out_of_core",
     "growth": "growth",
+    "images": "images",
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

@@ -6,28 +6,34 @@ import math
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 import dask.array as da
 import numpy as np
+from dask.utils import format_bytes
 from sklearn.exceptions import ConvergenceWarning
 
-from dkmeans._typing import AnyArray, Floats
+from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.data import image_sinks
+from dkmeans.data.dithering import DITHER_BYTES, dithered
 from dkmeans.data.image_sinks import Picture
 from dkmeans.data.image_source import Image, open_image
 from dkmeans.data.outputs import check_output, replacing
 from dkmeans.engine import color_spaces, progress
+from dkmeans.engine.memory import memory_limit as limit_of
 from dkmeans.engine.painting import Painter
 from dkmeans.engine.passes import default_threads
-from dkmeans.errors import DataError
+from dkmeans.errors import DataError, MemoryLimitError, OutputError
 from dkmeans.palettes import Palette, Search, distinct_palettes, few_pass_palettes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _INDICES = 256  # colours of a PNG with a palette, at most
 
@@ -42,6 +48,10 @@ def quantize(
     alpha: bool | None = None,
     any_size: bool = False,
     memory_limit: int | str | None = None,
+    nodata: float | None = None,
+    standardize: bool = False,
+    channel_axis: int | str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Any:
     """Find the ``k`` colours that stand for all pixels of an image with the least squared error.
 
@@ -52,8 +62,10 @@ def quantize(
 
     Parameters
     ----------
-    image : ndarray, dask array, zarr.Array (height, width[, bands]), or path
-        A path names a Zarr array, a TIFF, or a picture that Pillow reads.
+    image : ndarray, dask array, DataArray, zarr.Array (height, width[, bands]), or path
+        A path names a Zarr array or a multiscale image of OME's, also by URI, a TIFF, or a picture
+        that Pillow reads. A DataArray of xarray's gives results with its dimensions, coordinates
+        and attributes.
     k : int or several
         Colours; more than there are distinct ones in the image give those, and a warning. Several
         are found from the same pass.
@@ -63,14 +75,28 @@ def quantize(
         Space in which squared distances are taken: CIE Lab under D65 and Oklab (Ottosson 2020) are
         for sRGB of 8 bits.
     n_init : "auto" or int, default="auto"
-        Restarts; "auto" is 3 where distinct colours are clustered, else 1.
+        Restarts; "auto" is 3 to 10 where distinct colours are clustered, the more the fewer these
+        are, else 1.
     alpha : bool, optional
         Whether the last band is alpha: it is kept, and pixels for which it is 0 take no part. None:
-        as the file says; for arrays, whether there are 4 bands.
+        as the file says; for arrays whose axes have no names, whether there are 4 bands, the last
+        axis.
     any_size : bool, default=False
         Decode pictures beyond Pillow's limit against decompression bombs.
     memory_limit : int, str or None, default=None
         Bytes that this may use above what the process has, such as ``"1 GiB"``.
+    nodata : float, optional
+        Value that stands for none: pixels that have it, or NaN, in any band take no part and have
+        the label -1. None: as attributes (``_FillValue``, ``missing_value``, ``nodata``,
+        ``nodatavals``) or GDAL's tag of a TIFF say.
+    standardize : bool, default=False
+        Take distances where each band has the mean 0 and the deviation 1 over the pixels that take
+        part, which are found exactly: in one pass more, or from the counts of the distinct
+        colours. Centers are in the units of the image all the same.
+    channel_axis : int or str, optional
+        Axis of the bands, by number or name. None: as its name says, else the last.
+    storage_options : mapping, optional
+        Options of the storage behind a URI.
 
     Returns
     -------
@@ -99,20 +125,27 @@ def quantize(
     """
     several = not isinstance(k, Integral)
     numbers = _numbers(k)
-    opened = open_image(image, alpha=alpha, any_size=any_size)
-    _check_space(opened, space)
+    opened = open_image(
+        image,
+        alpha=alpha,
+        any_size=any_size,
+        nodata=nodata,
+        channel_axis=channel_axis,
+        storage_options=storage_options,
+    )
+    _check_space(opened, space, standardize=standardize)
     road = distinct_palettes if opened.is_countable else few_pass_palettes
-    palettes = road(opened, numbers, Search(space, n_init, random_state, memory_limit))
+    palettes = road(opened, numbers, Search(space, n_init, random_state, memory_limit, standardize))
     found = {}
     for number, palette in zip(numbers, palettes, strict=True):
         if len(palette.colors) < number:
             warnings.warn(
-                f"{opened.where} has {len(palette.colors)} distinct colours, fewer than k={number}:"
-                " the palette has no more",
+                f"{opened.where} has fewer distinct colours than k={number}: the palette has"
+                f" {len(palette.colors)}",
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        found[number] = Quantized(palette, opened)
+        found[number] = Quantized(palette, opened, memory_limit)
     return found if several else found[numbers[0]]
 
 
@@ -125,7 +158,7 @@ def _numbers(k: Any) -> list[int]:
     return sorted({int(n) for n in numbers})
 
 
-def _check_space(image: Image, space: str) -> None:
+def _check_space(image: Image, space: str, *, standardize: bool) -> None:
     if space not in color_spaces.SPACES:
         raise ValueError(f"space must be one of {', '.join(color_spaces.SPACES)}; got {space!r}")
     if space != "srgb" and not (image.is_countable and image.colors == 3):
@@ -133,6 +166,8 @@ def _check_space(image: Image, space: str) -> None:
             f"space={space!r} is for 3 bands of 8 bits; {image.where} has {image.colors} of"
             f" {image.dtype}, for which there is space='srgb'"
         )
+    if space != "srgb" and standardize:
+        raise ValueError(f"standardize=True has its own space; got space={space!r} with it")
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,10 +178,12 @@ class Quantized:
     ----------
     found : the colours, and which pixel has which.
     source : the image that they are of.
+    memory_limit : bytes that what is done with them may use above what the process has.
     """
 
     found: Palette
     source: Image
+    memory_limit: int | str | None = None
 
     @property
     def palette(self) -> AnyArray:
@@ -169,13 +206,26 @@ class Quantized:
 
     @property
     def centers(self) -> Floats:
-        """The centers (k, bands) in the space of the search, of which the palette is rounded."""
+        """The centers (k, bands), of which the palette is rounded; in the space of the search.
+
+        Those of standardized bands are in the units of the image.
+        """
         return self.found.centers
 
     @property
     def inertia(self) -> float:
         """Sum of squared distances of all pixels to their centers, in the space of the search."""
         return self.found.inertia
+
+    @property
+    def space(self) -> str:
+        """Space of the search: "srgb", "lab" or "oklab"."""
+        return self.found.space
+
+    @property
+    def space_mse(self) -> float:
+        """Mean squared error over pixels and bands of the centers, in the space of the search."""
+        return self.inertia / (int(self.found.sizes.sum()) * len(self.centers[0]))
 
     @property
     def mse(self) -> float:
@@ -191,12 +241,20 @@ class Quantized:
         return math.inf if self.mse == 0 else 20 * math.log10(peak / math.sqrt(self.mse))
 
     @property
-    def compression_ratio(self) -> float:
-        """Bits of the pixels to bits of their labels, at least one each, and of the palette."""
-        color_bits = 8 * self.palette.itemsize * self.palette.shape[1]
+    def pixel_bytes(self) -> int:
+        """Bytes of the colours of all pixels."""
+        return int(self.source.n_pixels * self.palette.itemsize * self.palette.shape[1])
+
+    @property
+    def quantized_bytes(self) -> int:
+        """Bytes of a label for each pixel, in as few bits as hold it, and of the palette."""
         label_bits = max(1, (len(self.palette) - 1).bit_length())
-        label_bytes = self.source.n_pixels * label_bits / 8
-        return float(self.source.n_pixels * color_bits / 8 / (label_bytes + self.palette.nbytes))
+        return int(-(-self.source.n_pixels * label_bits // 8) + self.palette.nbytes)
+
+    @property
+    def compression_ratio(self) -> float:
+        """Bytes of the pixels to those of labels and palette, neither of them compressed."""
+        return self.pixel_bytes / self.quantized_bytes
 
     @property
     def passes(self) -> int:
@@ -212,14 +270,40 @@ class Quantized:
     def labels(self) -> Any:
         """Which colour each pixel has, (height, width) int32; lazy where the image is.
 
-        It is -1 for pixels that take no part: transparent, or NaN.
+        It is -1 for pixels that take no part: transparent, nodata, or NaN. A DataArray where the
+        image is one.
         """
-        return self._result("labels", 2, np.dtype(np.int32))
+        labels = self._result("labels", 2, np.dtype(np.int32))
+        frame = self.source.said.frame
+        return labels if frame is None else frame.labels(labels)
 
     @cached_property
     def image(self) -> Any:
         """The image in these colours, of the same shape and type; lazy where it is."""
-        return self._result("image", 2 if self.source.flat else 3, self.source.dtype)
+        pixels = self._result("image", 2 if self.source.flat else 3, self.source.dtype)
+        if not self.source.flat:
+            pixels = np.moveaxis(pixels, 2, self.source.said.channel_axis)
+        frame = self.source.said.frame
+        return pixels if frame is None else frame.image(pixels)
+
+    def preview(self) -> tuple[AnyArray, Ints]:
+        """Pixels (height, width, bands) at even steps, up to 720 each way, and their labels.
+
+        They are read in one pass, at the first call for any k.
+        """
+        return self.source.preview, self._painter().labels(self.source.preview)
+
+    def plot(self, *, theme: str = "light") -> Figure:
+        """Draw the image beside itself in these colours, as :func:`dkmeans.plot.quantization`."""
+        from dkmeans.plot import quantization
+
+        return quantization(self, theme=theme)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write one HTML page on the colours, as :func:`dkmeans.plot.image_report.image_report`."""
+        from dkmeans.plot.image_report import image_report
+
+        image_report(self, path)
 
     def write(
         self,
@@ -227,6 +311,7 @@ class Quantized:
         *,
         labels: str | os.PathLike[str] | None = None,
         palette: str | os.PathLike[str] | None = None,
+        dither: bool = False,
         overwrite: bool = False,
         threads: int | None = None,
     ) -> None:
@@ -234,9 +319,14 @@ class Quantized:
 
         Parameters
         ----------
-        image : ends in .png, .tif or .zarr; a PNG has a palette for up to 256 opaque colours.
-        labels : ends in .zarr.
+        image : ends in .png, .tif or .zarr; a PNG has a palette for up to 256 opaque colours. A
+            TIFF of an image that is somewhere on Earth is a GeoTIFF, which takes rasterio.
+        labels : ends in .zarr, or in .tif for a GeoTIFF; -1 is its nodata and ``_FillValue``.
         palette : ends in .json, .gpl (GIMP) or .png (swatches).
+        dither : spread the error of each pixel of a PNG with a palette over its neighbours (Floyd
+            and Steinberg 1976): areas keep their mean colour, the error of pixels grows, which
+            ``mse`` does not count, and ``labels`` stay those of the nearest colours. Pillow does
+            so with the whole image in memory, 11 bytes a pixel, in a read of its own.
         overwrite : replace what is there, once the new output is whole.
         threads : chunks at work at once.
 
@@ -244,19 +334,28 @@ class Quantized:
         ------
         OutputError
             An output exists already, cannot be written, or its format cannot hold the image.
+        MemoryLimitError
+            The image is too large to be dithered within the limit of the search.
         """
-        self.check_outputs(image, labels=labels, palette=palette, overwrite=overwrite)
+        self.check_outputs(
+            image, labels=labels, palette=palette, dither=dither, overwrite=overwrite
+        )
         if palette is not None:
             image_sinks.write_palette(palette, self.palette, self.shares, overwrite=overwrite)
         if image is None and labels is None:
             return
         with ExitStack() as stack:
-            marks = self._marks(threads or default_threads())
+            threads = threads or default_threads()
+            marks = self._marks(threads)
             if labels is not None:
-                partial = stack.enter_context(replacing(labels, overwrite, folder=True))
-                marks = _storing(marks, partial, self._labels_picture())
+                kind = image_sinks.kind_of_output(labels, image_sinks.LABELS)
+                partial = stack.enter_context(replacing(labels, overwrite, folder=kind == ".zarr"))
+                picture = self._labels_picture()
+                store = stack.enter_context(image_sinks.writing_labels(partial, kind, picture))
+                marks = _storing(marks, store)
+                if image is None or dither:
+                    deque(marks, maxlen=0)
             if image is None:
-                deque(marks, maxlen=0)
                 return
             kind = image_sinks.kind_of_output(image, image_sinks.PICTURES)
             partial = stack.enter_context(replacing(image, overwrite, folder=kind == ".zarr"))
@@ -264,7 +363,8 @@ class Quantized:
             paint = (
                 self._painter().indices if picture.palette is not None else self._painter().painted
             )
-            image_sinks.write_picture(partial, kind, map(paint, marks), picture)
+            lines = iter([self._dithered(threads)]) if dither else map(paint, marks)
+            image_sinks.write_picture(partial, kind, lines, picture)
 
     def check_outputs(
         self,
@@ -272,22 +372,43 @@ class Quantized:
         *,
         labels: str | os.PathLike[str] | None = None,
         palette: str | os.PathLike[str] | None = None,
+        dither: bool = False,
         overwrite: bool = False,
     ) -> None:
-        """Raise the OutputError that :meth:`write` would, before any work."""
+        """Raise the error that :meth:`write` would, before any work."""
         if image is not None:
             kind = image_sinks.kind_of_output(image, image_sinks.PICTURES)
             check_output(image, overwrite, folder=kind == ".zarr")
             image_sinks.check_picture(image, self._picture(kind))
+        if dither:
+            self._check_dither(image)
         if labels is not None:
-            image_sinks.kind_of_output(labels, (".zarr",))
-            check_output(labels, overwrite, folder=True)
+            kind = image_sinks.kind_of_output(labels, image_sinks.LABELS)
+            check_output(labels, overwrite, folder=kind == ".zarr")
+            image_sinks.check_labels(labels, self._labels_picture())
         if palette is not None:
             image_sinks.check_palette(palette, overwrite, self.palette)
 
+    def _check_dither(self, image: str | os.PathLike[str] | None) -> None:
+        indexed = image is not None and os.fspath(image).lower().endswith(".png")
+        if not indexed or self._picture(".png").palette is None:
+            raise OutputError(
+                f"dithering is for a .png with a palette of up to {_INDICES} colours of 8 bits"
+                f" without alpha; asked for was {image}, of {len(self.palette)} colours of"
+                f" {self.source.colors} bands of {self.source.dtype}"
+                + " with alpha"
+                * self.source.alpha
+            )
+        needed, limit = DITHER_BYTES * self.source.n_pixels, limit_of(self.memory_limit, local=True)
+        if needed > limit:
+            raise MemoryLimitError(
+                f"dithering holds the image in memory, {format_bytes(needed)}, and memory_limit is"
+                f" {format_bytes(limit)}: raise it, or write without dithering"
+            )
+
     def _painter(self) -> Painter:
         source = self.source
-        return Painter(self.found.labeller, self.palette, source.alpha, source.flat)
+        return Painter(self.found.labeller, self.palette, source.alpha, source.flat, source.nodata)
 
     def _result(self, what: str, ndim: int, dtype: np.dtype[Any]) -> Any:
         lazy = _painted(self.source.pixels, self._painter(), what, ndim, dtype)
@@ -298,27 +419,58 @@ class Quantized:
         source = self.source
         shape = source.shape if source.flat else tuple(source.pixels.shape)
         indexed = kind == ".png" and len(self.palette) <= _INDICES and source.is_countable
-        if indexed and not source.alpha and source.colors != 2:
+        if indexed and not source.alpha and source.nodata is None and source.colors != 2:
             colors = image_sinks.rgb(self.palette)
             return Picture(source.shape, source.dtype, source.chunk, palette=colors)
-        return Picture(shape, source.dtype, source.chunk, alpha=source.alpha)
+        return Picture(
+            shape,
+            source.dtype,
+            source.chunk,
+            alpha=source.alpha,
+            nodata=None if source.nodata is None else source.nodata.item(),
+            channel_axis=source.said.channel_axis,
+            names=source.said.names,
+            place=source.said.place,
+        )
 
     def _labels_picture(self) -> Picture:
-        return Picture(self.source.shape, np.dtype(np.int32), self.source.chunk)
+        source = self.source
+        names = None if source.said.names is None else source.said.names[:2]
+        return Picture(
+            source.shape,
+            np.dtype(np.int32),
+            source.chunk,
+            nodata=-1,
+            names=names,
+            place=source.said.place,
+        )
 
     def _marks(self, threads: int) -> Iterator[AnyArray]:
-        """Labels and alpha of some lines after others, as many as give the threads work."""
+        """Labels and alpha of all pixels."""
         dtype = self._painter().mark_dtype(self.source.dtype)
         lazy = _painted(self.source.pixels, self._painter(), "marks", 2, dtype)
-        down, across = lazy.numblocks
+        return self._lines(lazy, threads)
+
+    def _dithered(self, threads: int) -> AnyArray:
+        """Indices of all pixels."""
+        source = self.source
+        whole = np.empty(source.pixels.shape, source.dtype)
+        done = 0
+        for some in self._lines(source.pixels, threads):
+            whole[done : done + len(some)] = some
+            done += len(some)
+        return dithered(whole, image_sinks.rgb(self.palette))
+
+    def _lines(self, lazy: da.Array, threads: int) -> Iterator[AnyArray]:
+        """Some lines after others, as many as give the threads work."""
+        down, across = lazy.numblocks[:2]
         step = max(1, threads // across)
         progress.tell("pass_started", "write", -(-down // step))
         for first in range(0, down, step):
-            lines = lazy.blocks[first : first + step]
             with dask.config.set(num_workers=threads):
-                marks = lines.compute(**self._scheduler())
-            progress.block_done(len(marks), marks.nbytes, relay=False)
-            yield marks
+                lines = lazy.blocks[first : first + step].compute(**self._scheduler())
+            progress.block_done(len(lines), lines.nbytes, relay=False)
+            yield lines
 
     def _scheduler(self) -> dict[str, Any]:
         return {"scheduler": "threads"} if self.source.local else {}
@@ -342,9 +494,8 @@ def _paint(block: AnyArray, *, painter: Painter, what: str) -> Any:
     return getattr(painter, what)(block)
 
 
-def _storing(marks: Iterator[AnyArray], path: str, picture: Picture) -> Iterator[AnyArray]:
+def _storing(marks: Iterator[AnyArray], store: Any) -> Iterator[AnyArray]:
     """The marks themselves, their labels written on the way."""
-    store = image_sinks.LineStore(path, picture)
     for some in marks:
         store.write(some["label"])
         yield some

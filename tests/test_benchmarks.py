@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import growth, peers, worker
 from benchmarks.__main__ import SECTIONS
+from benchmarks.colors import Colors
 from benchmarks.contenders import Job
 from benchmarks.data import Made
 from benchmarks.report import Section, Table, mark, write_section
@@ -28,6 +29,7 @@ EXPECTED = {  # the first cell of a row that each section must have
     "sweep": "6 clusters apart, 1 ",
     "out-of-core": "20 apart, 20, scikit-learn MiniBatchKMeans ",
     "growth": "rows, 10,000 ",
+    "images": "Pillow fastoctree ",
 }
 
 
@@ -43,7 +45,7 @@ def test_a_quick_run_writes_the_section(name: str, tmp_path: Path) -> None:
     text = run_quick(name, tmp_path / "RESULTS.md")
     assert text.count("\n## ") == 1
     assert f"\n| {EXPECTED[name]}" in text
-    for peer in ("dask-ml", "pyspark", "faiss-cpu", "scikit-learn-intelex"):
+    for peer in ("dask-ml", "pyspark", "faiss-cpu", "scikit-learn-intelex", "libimagequant"):
         if f"{peer} not installed" in text:
             assert f"- {peer} is missing: " in text
     if name == "growth":
@@ -168,3 +170,10 @@ def test_sparks_passes_are_its_stages_that_read_all_rows(tmp_path: Path) -> None
 def test_the_slope_of_linear_growth_is_one() -> None:
     points = [(n, [2e-6 * n], [1e-9 * n * n]) for n in (10, 100, 1000, 10_000)]
     assert growth._slopes("rows", points) == "In rows: slope 1.00, scikit-learn 2.00."
+
+
+def test_colours_are_scored_as_they_are_and_in_bytes() -> None:
+    pixels = np.array([[0, 0, 0], [3, 0, 0], [200, 0, 0]], np.uint8)
+    found = Colors.of(pixels, np.array([[1.5, 0, 0], [200.25, 0, 0]]))
+    assert found.inertia == pytest.approx(2 * 1.5**2 + 0.25**2)
+    assert found.mse == pytest.approx((2**2 + 1) / 9)

@@ -167,6 +167,18 @@ def test_any_data_and_start(kind, options, weighted, X, folder):
         os.remove(folder / entries(folder)[-1])
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_fits_of_distinct_rows_go_on_too(lazy, X, folder, tmp_path):
+    data = np.tile((9 * X).astype(np.int8), (80, 1))
+    data = da.from_array(data, chunks=(9000, D)) if lazy else data
+    how = {"n_clusters": 4, "random_state": 0, "tol": 0}
+    plain, whole = KMeans(**how).fit(data), tmp_path / "whole.ckpt"
+    KMeans(**how, checkpoint=Checkpoint(whole, seconds=0)).fit(data)
+    for count in range(1, len(entries(whole)) + 1):
+        shortened(folder, whole, count)
+        assert_same(KMeans(**how, checkpoint=folder).fit(data), plain, passes=False)
+
+
 def test_a_finished_fit_is_had_again_without_reading(store, folder, monkeypatch):
     how = {"n_clusters": 4, "random_state": 0, "checkpoint": folder}
     seen = []

@@ -50,6 +50,9 @@ def test_photo_colors(tmp_path: Path) -> None:
         error = np.mean((colors - np.asarray(photo, dtype=float).reshape(-1, 3)) ** 2)
     assert len(np.unique(colors, axis=0)) == 5
     assert f"mean squared error {error:.2f}" in printed
+    for name in ("side-by-side.png", "cloud.png", "report.html"):
+        assert f"{target.parent.name}/{name}" in printed
+        assert target.with_name(name).stat().st_size > 10_000
 
 
 def check_pictures(folder: Path, printed: str, names: set[str]) -> None:
@@ -113,6 +116,13 @@ def test_failure_modes(tmp_path: Path) -> None:
     assert set(scores) == {"unequal sizes", "unequal densities", "irrelevant feature"}
     assert max(scores.values()) < 0.8
     assert "Features are on very different scales" in printed
+    check_pictures(tmp_path / "failure-modes", printed, {"failure-modes.png"})
+
+
+@pytest.mark.slow
+def test_failure_modes_of_many_rows(tmp_path: Path) -> None:
+    printed = run_example(tmp_path, "04_failure_modes", "--times", "1000")
+    assert printed.count("adjusted Rand index") == 4
     check_pictures(tmp_path / "failure-modes", printed, {"failure-modes.png"})
 
 

@@ -190,8 +190,9 @@ class Run:
             center_dtype(self.blocks.dtype),
             self.blocks.weights is not None,
             self.stop,
-            self.want_labels,
-            self.journal.passes.patience / max(1, self.room.runs),
+            counted=self.blocks.counted,
+            labels=self.want_labels,
+            pause=self.journal.passes.patience / max(1, self.room.runs),
         )
 
     def begin(self, centers: Floats) -> Course:

@@ -93,7 +93,7 @@ class _Parts:
 
 
 @dataclass(frozen=True)
-class _Together:
+class Several:
     """Several steps, done to each block while it is there."""
 
     steps: tuple[Step[Any], ...]
@@ -145,7 +145,7 @@ def _take(passes: Passes, blocks: Blocks, asks: Sequence[Ask]) -> Sequence[Any]:
     """A part for each ask, from one pass."""
     if len(asks) == 1:
         return [passes.run(blocks, asks[0].step, asks[0].name)]
-    parts = passes.run(blocks, _Together(tuple(a.step for a in asks)), joint_name(asks)).parts
+    parts = passes.run(blocks, Several(tuple(a.step for a in asks)), joint_name(asks)).parts
     return list(parts)
 
 
@@ -156,7 +156,7 @@ def joint_name(asks: Sequence[Ask]) -> str:
 
 def each_step(step: Step[Any]) -> tuple[Step[Any], ...]:
     """The steps that a step is made of."""
-    return step.steps if isinstance(step, _Together) else (step,)
+    return step.steps if isinstance(step, Several) else (step,)
 
 
 def each_part(whole: Any) -> tuple[Any, ...]:
@@ -166,12 +166,12 @@ def each_part(whole: Any) -> tuple[Any, ...]:
 
 def whole_part(step: Step[Any], parts: Sequence[Any]) -> Any:
     """The inverse of :func:`each_part`."""
-    return _Parts(tuple(parts)) if isinstance(step, _Together) else parts[0]
+    return _Parts(tuple(parts)) if isinstance(step, Several) else parts[0]
 
 
 def ask_together(name: str, steps: Sequence[Step[Any]]) -> Program[Sequence[Any]]:
     """The parts of several steps, from one pass."""
     if len(steps) == 1:
         return [(yield Ask(name, steps[0]))]
-    whole = yield Ask(name, _Together(tuple(steps)))
+    whole = yield Ask(name, Several(tuple(steps)))
     return list(whole.parts)

@@ -15,6 +15,7 @@ import numpy as np
 
 from dkmeans._typing import AnyArray
 from dkmeans.engine import exact
+from dkmeans.engine.dedupe import Distinct, DistinctStep
 from dkmeans.engine.kept import BINS
 from dkmeans.engine.lloyd import RunStep
 from dkmeans.engine.partial import Rows
@@ -40,6 +41,7 @@ from dkmeans.record.frames import ENDS
 _SHAPES: dict[Any, dict[str, str]] = {  # of arrays; "*" is any size
     Rows: {"keys": "m", "index": "m", "values": "m d", "weights": "m"},
     Survey: {"low": "d", "high": "d"},
+    Distinct: {"codes": "m", "counts": "m"},
     Draw: {"cost": "limbs"},
     Attraction: {"counts": "c", "masses": "c *"},
     Trials: {"costs": "t limbs"},
@@ -133,6 +135,7 @@ class Recording(Log):
             after.bytes_read - before.bytes_read,
             after.rows - before.rows,
             time.perf_counter() - self._mark,
+            after.peak_bytes,
         )
         plain = encode((spent, values), arrays)
         self._entries.add(Entry(name, plain, arrays))
@@ -227,6 +230,8 @@ def _answers(step: Any, part: Any) -> bool:
             and part.course.reason in ("", *ENDS)
             and all(taken.phase in ("lloyd", "final") for taken in part.taken)
         )
+    if isinstance(step, DistinctStep):
+        return bool(part.most == step.most)
     return not isinstance(step, TrialStep) or len(part.rows) == len(step.trials) * len(step.streams)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,11 +13,12 @@ from dkmeans._typing import Floats
 from dkmeans.data.blocks import Blocks
 from dkmeans.engine import progress
 from dkmeans.engine.auto import auto
+from dkmeans.engine.dedupe import DistinctStep
 from dkmeans.engine.journal import Journal
 from dkmeans.engine.lloyd import Fit, Room, Run, lloyd
-from dkmeans.engine.passes import Passes
-from dkmeans.engine.programs import Ask, Log, Memo, Program, run_together
-from dkmeans.engine.seeding import Seeding, seed_centers
+from dkmeans.engine.passes import Passes, Step
+from dkmeans.engine.programs import Log, Memo, Program, ask_together, run_together
+from dkmeans.engine.seeding import Seeding, in_memory_rows, seed_centers
 from dkmeans.engine.settle import Stop
 from dkmeans.engine.survey import (
     Survey,
@@ -81,38 +82,53 @@ def fit_together(
     blocks: Blocks,
     fits: Sequence[Settings],
     kept_rows: int,
+    *,
+    distinct_rows: int = 0,
     log: Log | None = None,
 ) -> Together:
     """The best restart of each fit.
 
     All restarts of all fits advance on the same passes, and share the memory for ``kept_rows``
-    between passes; without any, each iteration is a pass. What ``log`` remembers of an earlier run
-    takes none.
+    between passes; without any, each iteration is a pass. Where there are no more than
+    ``distinct_rows`` distinct ones, all that follows the survey is done on these. What ``log``
+    remembers of an earlier run takes no pass.
     """
     most = max(s.seeding.n_clusters for s in fits)
-    (survey,) = run_together(passes, blocks, [_survey(blocks, fits, most)], log)
+    first = _survey(passes, blocks, fits, most, distinct_rows)
+    ((survey, distinct),) = run_together(passes, blocks, [first], log)
     for settings in fits:
         check_survey(survey, settings.seeding.n_clusters, settings.nan_policy, settings.names)
     sample = _sample_of(survey, fits[0], blocks.n_features)
+    n_positive = survey.n_positive
     progress.tell("sample_drawn", sample)
     Journal(passes, fits[0].record).note("survey")
     blocks = blocks.with_sizes([size for _, size in sorted(survey.sizes.items())])
+    work = blocks
+    if distinct is not None:
+        work = distinct
+        again = _survey(passes, work, [replace(s, history_rows=0) for s in fits], most, 0)
+        ((survey, _),) = run_together(passes, work, [again], log)
+        fits = [replace(settings, want_labels=False) for settings in fits]
+        kept_rows = min(kept_rows, 1) * survey.n_rows  # all in place, or none
     room = Room(kept_rows, sum(len(settings.seeds) for settings in fits))
     programs = [
-        _restart(passes, blocks, survey, settings, number, room)
+        _restart(passes, work, survey, settings, number, room)
         for settings in fits
         for number in range(len(settings.seeds))
     ]
-    results = iter(run_together(passes, blocks, programs, log))
+    results = iter(run_together(passes, work, programs, log))
     best = []
     for settings in fits:
         found = [next(results) for _ in settings.seeds]
         number = int(np.argmin([fit.inertia for fit in found]))
         best.append((found[number], number))
-    return Together(tuple(best), blocks, survey.n_positive, sample)
+    return Together(tuple(best), blocks, n_positive, sample)
 
 
-def _survey(blocks: Blocks, fits: Sequence[Settings], most: int) -> Program[Survey]:
+def _survey(
+    passes: Passes, blocks: Blocks, fits: Sequence[Settings], most: int, distinct_rows: int
+) -> Program[tuple[Survey, Blocks | None]]:
+    """What the first pass learns, and the distinct rows where there are no more than so many."""
     seeds = tuple(dict.fromkeys(seed for settings in fits for seed in settings.seeds))
     n_rows, d, seed = blocks.n_rows, blocks.n_features, seeds[0]
     wanted = []
@@ -121,8 +137,14 @@ def _survey(blocks: Blocks, fits: Sequence[Settings], most: int) -> Program[Surv
     if any(s.seeding.init == "auto" for s in fits):
         wanted.append(sample_spec(seed, sample_rows(n_rows, d, most), n_rows))
     step = SurveyStep(survey_streams(seeds), most, joint_spec(wanted))
-    survey: Survey = yield Ask("survey", step)
-    return survey
+    steps: list[Step[Any]] = [step]
+    if distinct_rows:
+        steps.append(DistinctStep(distinct_rows))
+    survey, *counted = yield from ask_together("survey", steps)
+    if not counted or counted[0].codes is None:
+        return survey, None
+    rows = in_memory_rows(len(counted[0].codes), passes.threads)
+    return survey, counted[0].blocks(d, blocks.dtype, rows)
 
 
 def _sample_of(survey: Survey, settings: Settings, n_features: int) -> RowSample | None:

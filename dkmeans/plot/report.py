@@ -2,57 +2,40 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
-import io
 import os
-import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib.resources import files
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
-from dkmeans import __version__, plot
-from dkmeans.data.outputs import check_output, replacing
-from dkmeans.errors import DataError
+from dkmeans import plot
+from dkmeans.data.outputs import check_output
+from dkmeans.errors import DataError, OutputError
 from dkmeans.plot import tables
-from dkmeans.plot.canvas import new_figure
-from dkmeans.plot.diagnosis import diagnose
+from dkmeans.plot.diagnosis import diagnose, isolated
+from dkmeans.plot.names import missing
+from dkmeans.plot.page import Shot, shot, write_page
 from dkmeans.plot.player import player_data
-from dkmeans.plot.scene import Scene, scene_of
-from dkmeans.plot.theme import theme_of
+from dkmeans.plot.scene import Scene, feature_names, scene_of
 from dkmeans.profiling import profile as profile_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.legend import Legend
 
     from dkmeans.kmeans import KMeans
     from dkmeans.profiling import Profile
     from dkmeans.sweeping import Sweep
 
-_NEAREST = 3  # rows of each cluster in a profile
-_DPI = 144
-_SMALL = 5.6, 3.9  # inches
-_THEMES = ("light", "dark")
-
-
-@dataclass(frozen=True)
-class Shot:
-    """A picture for a light and for a dark page, as data URIs; its size in pixels and inches."""
-
-    light: str
-    dark: str
-    width: int
-    height: int
-    inches: float
-    alt: str
+NEAREST = 3  # rows of each cluster in a profile
 
 
 def model_report(
-    model: KMeans, path: str | os.PathLike[str], X: Any = None, *, saved: str | None = None
+    model: KMeans,
+    path: str | os.PathLike[str],
+    X: Any = None,
+    *,
+    described: tables.Described | None = None,
+    saved: str | None = None,
 ) -> None:
     """Write a page on a fitted model.
 
@@ -60,6 +43,7 @@ def model_report(
     ----------
     path : of the HTML file, which appears whole or not at all, and replaces one that is there.
     X : data for a profile of the clusters, read in one pass; without them, no data are read.
+    described : the profile to show, where there is one already.
     saved : where the model was saved, for the lines that load it.
 
     Raises
@@ -67,18 +51,22 @@ def model_report(
     OutputError
         If the file cannot be written.
     """
-    check_output(path, overwrite=True)
-    part = _model_part(model, X, saved)
+    _check_page(path)
+    if X is not None:
+        found = profile_of(model, X, nearest=NEAREST)
+        rows = f", over the {found.sizes.sum():,} rows given as X"
+        described = tables.Described(found, "Means", rows)
+    part = _model_part(model, described, saved)
     context = {
         "title": f"K-means: {len(model.cluster_centers_):,} clusters",
         "lead": tables.lead(model),
-        "warnings": diagnose(model),
+        "warnings": (*diagnose(model), *_unreadable(model)),
         "result": tables.result(model),
         "pictures": part.pop("main_pictures"),
         "player": part.pop("player"),
         "part": part,
     }
-    _write(path, "model.html.j2", context)
+    write_page(path, "model.html.j2", context)
 
 
 def sweep_report(
@@ -96,7 +84,7 @@ def sweep_report(
     OutputError
         If the file cannot be written.
     """
-    check_output(path, overwrite=True)
+    _check_page(path)
     k = _chosen_k(found)
     model = found.models[k]
     part = _model_part(model, None, (saved or {}).get(k))
@@ -107,7 +95,7 @@ def sweep_report(
         "choices": tables.choices(found),
         "table": tables.sweep_table(found),
         "pictures": list(_sweep_pictures(found)),
-        "warnings": diagnose(model),
+        "warnings": (*diagnose(model), *_unreadable(model)),
         "model_title": f"The model of {k:,} clusters",
         "player": part.pop("player"),
         "part": part,
@@ -116,48 +104,29 @@ def sweep_report(
     part["plan"] = tables.plan(model.history_.facts, spent)
     part["plan_note"] += " Figures are those of the whole sweep, whose fits share their passes."
     part["cluster_pictures"] = part.pop("main_pictures") + part["cluster_pictures"]
-    _write(path, "sweep.html.j2", context)
+    write_page(path, "sweep.html.j2", context)
 
 
-def _write(path: str | os.PathLike[str], template: str, context: dict[str, Any]) -> None:
-    """Fill a template, in which everything from outside is text, and write the page."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("dkmeans.plot"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    script = _own("player.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = environment.get_template(template).render(
-        version=__version__,
-        style=Markup(_own("report.css")),
-        script=Markup(script),
-        script_hash=digest,
-        **context,
-    )
-    with replacing(path, overwrite=True) as partial, open(partial, "w", encoding="utf-8") as file:
-        file.write(page)
+def _check_page(path: str | os.PathLike[str]) -> None:
+    """Raise an OutputError if no page can be written there."""
+    if not os.fspath(path).lower().endswith((".html", ".htm")):
+        raise OutputError(f"reports are written as .html, got {os.fspath(path)!r}")
+    check_output(path, overwrite=True)
 
 
-def _own(name: str) -> str:
-    """A file beside the templates, which is ours and needs no escaping."""
-    return files("dkmeans.plot").joinpath("templates", name).read_text(encoding="utf-8")
+def _model_part(
+    model: KMeans, described: tables.Described | None, saved: str | None
+) -> dict[str, Any]:
+    """What the pages on models and on sweeps both say of a model.
 
-
-def _model_part(model: KMeans, X: Any, saved: str | None) -> dict[str, Any]:
-    """What the pages on models and on sweeps both say of a model."""
-    scene = _scene(model)
-    profile = None if X is None else profile_of(model, X, nearest=_NEAREST)
+    Without a profile it is that of the rows that the history keeps.
+    """
+    scene, described = _scene(model), described or tables.described(model, NEAREST)
+    profile = None if described is None else described.profile
     player = None if scene is None else player_data(model, scene)
     return {
         "main_pictures": list(_main_pictures(model, scene)),
-        "clusters": tables.clusters(model, profile),
+        "clusters": tables.clusters(model, described),
         "nearest": None if profile is None else tables.nearest_rows(profile),
         "cluster_pictures": list(_cluster_pictures(profile or model, model)),
         "player": player,
@@ -170,6 +139,17 @@ def _model_part(model: KMeans, X: Any, saved: str | None) -> dict[str, Any]:
         "parameters": tables.parameters(model),
         "code": _code(saved),
     }
+
+
+def _unreadable(model: KMeans) -> Iterator[str]:
+    """A sentence, where pictures cannot show the names of features."""
+    names = [isolated(name) for name in feature_names(model) if missing(name)]
+    if names:
+        more = f" and {len(names) - 1} more" * (len(names) > 1)
+        yield (
+            f"Pictures have boxes in place of characters of the name {names[0]}{more}: no font that"
+            " is installed here has them. Tables have the names."
+        )
 
 
 def _scene(model: KMeans) -> Scene | None:
@@ -198,22 +178,6 @@ def _code(saved: str | None) -> str:
     )
 
 
-def _shot(draw: Callable[..., Axes], what: Any, alt: str, *, own: bool = False) -> Shot:
-    """A picture of something in both themes, small enough for a phone unless of its own size."""
-    encoded = {}
-    for theme in _THEMES:
-        ax = None if own else new_figure(*_SMALL, theme_of(theme)).add_subplot()
-        figure = cast("Figure", draw(what, theme=theme, ax=ax).figure)
-        file = io.BytesIO()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph")  # of a name in a script without a font here
-            figure.savefig(file, format="png", dpi=_DPI, facecolor=figure.get_facecolor())
-        encoded[theme] = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-    inches = figure.get_size_inches()
-    width, height = (round(length * _DPI) for length in inches)
-    return Shot(encoded["light"], encoded["dark"], width, height, round(float(inches[0]), 2), alt)
-
-
 def _main_pictures(model: KMeans, scene: Scene | None) -> Iterator[Shot]:
     """The rows of the sample by cluster, over the cells of the centers where these are true."""
     if scene is None:
@@ -225,18 +189,18 @@ def _main_pictures(model: KMeans, scene: Scene | None) -> Iterator[Shot]:
         cast("Legend", ax.get_legend()).remove()  # the table of clusters has the colours
         return ax
 
-    yield _shot(drawn, model, "Rows of a sample by cluster")
+    yield shot(drawn, model, "Rows of a sample by cluster")
 
 
 def _cluster_pictures(described: KMeans | Profile, model: KMeans) -> Iterator[Shot]:
-    yield _shot(plot.profiles, described, "Means of all clusters", own=True)
+    yield shot(plot.profiles, described, "Means of all clusters", own=True)
     with contextlib.suppress(DataError):  # where there are no silhouettes
-        yield _shot(plot.silhouette, model, "Silhouettes of a sample", own=True)
+        yield shot(plot.silhouette, model, "Silhouettes of a sample", own=True)
 
 
 def _convergence_pictures(model: KMeans) -> Iterator[Shot]:
     if any(i.phase == "lloyd" for i in model.history_):
-        yield _shot(plot.convergence, model, "Inertia by iteration")
+        yield shot(plot.convergence, model, "Inertia by iteration")
 
 
 def _chosen_k(found: Sweep) -> int:
@@ -246,6 +210,6 @@ def _chosen_k(found: Sweep) -> int:
 
 
 def _sweep_pictures(found: Sweep) -> Iterator[Shot]:
-    yield _shot(plot.elbow, found, "Inertia by number of clusters")
+    yield shot(plot.elbow, found, "Inertia by number of clusters")
     if "silhouette" in found.criteria and found.best_by("silhouette") is not None:
-        yield _shot(plot.silhouette_curve, found, "Silhouette by number of clusters")
+        yield shot(plot.silhouette_curve, found, "Silhouette by number of clusters")
