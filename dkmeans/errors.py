@@ -27,6 +27,10 @@ class FormatError(DkmeansError, ValueError):
     """A model or history file is torn, foreign, or of a later version."""
 
 
+class CheckpointError(DkmeansError, ValueError):
+    """A checkpoint is of another fit, torn, foreign, in use, or cannot be written."""
+
+
 class MissingExtraError(DkmeansError, ImportError):
     """An optional package is not installed."""
 

@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from dkmeans import conversions
 from dkmeans._typing import Floats
 from dkmeans.callbacks import CallbackSupportMixin, Listener, as_task, listeners
+from dkmeans.checkpointing import Checkpoint
 from dkmeans.data.blocks import Blocks
 from dkmeans.data.source import Source, center_dtype, check_table
 from dkmeans.data.sources import is_in_memory, open_source
@@ -91,6 +92,9 @@ class KMeans(
         Called with each :class:`~dkmeans.Iteration` once it is recorded. What one raises ends the
         fit. With scikit-learn 1.9 or later, ``set_callbacks`` takes scikit-learn's callbacks too,
         such as ``ProgressBar()``.
+    checkpoint : str, path, Checkpoint or None, default=None
+        Where the fit keeps its state, a folder or a URI of object storage. A fit that finds its own
+        unfinished state there goes on from it; see :class:`~dkmeans.Checkpoint`.
     verbose : int, default=0
         Above 0, iterations are logged to the logger "dkmeans" at level INFO, else at DEBUG.
 
@@ -148,6 +152,7 @@ class KMeans(
         "dedupe": [StrOptions({"auto", "never"})],
         "history_rows": [Interval(Integral, 0, None, closed="left")],
         "callbacks": [callable, list, None],
+        "checkpoint": [str, os.PathLike, Checkpoint, None],
         "verbose": ["verbose"],
     }
 
@@ -169,6 +174,7 @@ class KMeans(
         dedupe: str = "auto",
         history_rows: int = 2000,
         callbacks: Listener | list[Listener] | None = None,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
         verbose: int = 0,
     ) -> None:
         self.n_clusters = n_clusters
@@ -186,6 +192,7 @@ class KMeans(
         self.dedupe = dedupe
         self.history_rows = history_rows
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.verbose = verbose
 
     def plan(self, X: Any, sample_weight: Any = None, *, predict: bool = False) -> Plan:
@@ -233,6 +240,8 @@ class KMeans(
             NaN or infinity, named by row and column; too few rows; not a table of numbers.
         MemoryLimitError
             If the plan does not fit, before any work.
+        CheckpointError
+            If ``checkpoint`` is of another fit, torn, foreign, or cannot be written.
         """
         with as_task(self, X, sample_weight):
             fit_models([self], X, sample_weight)

@@ -2,6 +2,7 @@
 
 import dask
 import pytest
+from faults import TABLE
 from hypothesis import HealthCheck, settings
 
 common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
@@ -12,6 +13,7 @@ settings.load_profile("dkmeans")
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
+    parser.addoption("--long", action="store_true", help="inject many more faults")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -21,6 +23,20 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def long(request):
+    """Whether the long form of the fault suite was asked for."""
+    return request.config.getoption("--long")
+
+
+def pytest_terminal_summary(terminalreporter):
+    lines = TABLE.lines()
+    if lines:
+        terminalreporter.section("faults")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 class CountingScheduler:

@@ -17,7 +17,7 @@ _NAMES = 12  # columns that are listed for people; JSON has all
 
 @click.command(
     "info",
-    short_help="Describe a store or a model.",
+    short_help="Describe a store, a model or a checkpoint.",
     epilog=options.example("dkmeans info X.zarr\ndkmeans info model.npz --json"),
 )
 @click.argument("input")
@@ -25,7 +25,7 @@ _NAMES = 12  # columns that are listed for people; JSON has all
 @click.option("--storage-option", metavar="KEY=VALUE", multiple=True, help="As for fit.")
 @options.json_option
 def command(**given: Any) -> None:
-    """Describe INPUT: a Zarr store, a Parquet dataset, or a model that fit wrote."""
+    """Describe INPUT: a Zarr store, a Parquet dataset, a model or a checkpoint of a fit."""
     found = _describe(given)
     if given["as_json"]:
         show_json(found)
@@ -34,6 +34,7 @@ def command(**given: Any) -> None:
 
 
 def _describe(given: options.Given) -> dict[str, Any]:
+    from dkmeans.checkpointing import describe, is_checkpoint
     from dkmeans.data.parquet_source import looks_like_parquet
 
     path, storage = given["input"], options.storage_options(given)
@@ -42,6 +43,8 @@ def _describe(given: options.Given) -> dict[str, Any]:
             raise SourceError(f"no such file or folder: {os.path.abspath(path)}")
         if os.path.isfile(path) and not looks_like_parquet(path):
             return _model(path)
+    if is_checkpoint(path, storage):
+        return {"kind": "checkpoint", "path": path, **describe(path, storage)}
     if given["component"] is None and looks_like_parquet(path, storage):
         return _parquet(path, storage)
     return _zarr(path, given["component"], storage)

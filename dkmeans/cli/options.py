@@ -102,6 +102,12 @@ fit_options = _all(
         help="Stop at NaN or infinity, or leave such rows out with the label -1.",
     ),
     click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of all draws."),
+    click.option(
+        "--checkpoint",
+        metavar="FOLDER",
+        help="Keep the state here after each pass, and go on from what is here.",
+    ),
+    click.option("--fresh", is_flag=True, help="Start over, whatever the checkpoint has."),
 )
 
 memory_option = click.option(
@@ -198,7 +204,25 @@ def parameters(given: Given) -> dict[str, Any]:
         "memory_limit": given["memory_limit"],
         "residency": given["residency"],
         "nan_policy": given.get("nan_policy", "raise"),
+        "checkpoint": _checkpoint(given),
     }
+
+
+def _checkpoint(given: Given) -> Any:
+    """Where the options keep the state of the fit, if anywhere."""
+    from dkmeans.checkpointing import Checkpoint
+
+    where, fresh = given.get("checkpoint"), given.get("fresh", False)
+    if where is None:
+        if fresh:
+            raise Failure("--fresh starts over what --checkpoint names; give that too")
+        return None
+    if "://" in where:
+        return Checkpoint(where, fresh, storage_options=storage_options(given))
+    for name in ("input", "model", "models", "labels", "history", "report"):
+        if given.get(name) is not None and "://" not in given[name]:
+            refuse_overlap("checkpoint", where, given[name])
+    return Checkpoint(where, fresh)
 
 
 def check_outputs(given: Given, *names: str) -> dict[str, str]:
@@ -227,12 +251,12 @@ def check_outputs(given: Given, *names: str) -> dict[str, str]:
 
 
 def refuse_overlap(name: str, path: str, given_input: str) -> None:
-    """Raise an OutputError if an output is in the input, or the input in it."""
+    """Raise an OutputError if an output is in the input or another one, or that in it."""
     from dkmeans.errors import OutputError
 
     target, source = os.path.realpath(path), os.path.realpath(given_input)
     if os.path.commonpath([target, source]) in (target, source):
-        raise OutputError(f"--{name}: {path} and the input {source} overlap")
+        raise OutputError(f"--{name}: {path} and {source} overlap")
 
 
 @contextlib.contextmanager

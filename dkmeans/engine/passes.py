@@ -8,6 +8,7 @@ current ``distributed.Client`` where there is one and on dask's threads otherwis
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -32,6 +33,7 @@ from dkmeans.record.facts import peak_bytes
 FAN_IN = 8  # parts combined at once
 TASKS_PER_THREAD = 64  # at least, before small blocks share a task: threads end a pass together
 TASK_BYTES = 64 * 2**20  # of the blocks that share a task, at most
+_PLACES, _PEEKED = 4, 64  # where rows are looked at without a pass, and how many in each place
 _NO_WEIGHTS = np.empty(0)
 _CLUSTER = (None, "dask.distributed", "distributed")  # schedulers that a client stands for
 
@@ -70,6 +72,16 @@ class Tally:
     rows: int = 0
     seconds: float = 0.0
     peak_bytes: int = 0
+
+    def plus(self, other: Tally) -> Tally:
+        """Both together."""
+        return Tally(
+            self.passes + other.passes,
+            self.bytes_read + other.bytes_read,
+            self.rows + other.rows,
+            self.seconds + other.seconds,
+            max(self.peak_bytes, other.peak_bytes),
+        )
 
 
 @dataclass(frozen=True)
@@ -168,12 +180,19 @@ class Passes:
     ----------
     threads : threads of this process; a cluster has its own.
     local : whether to stay in this process, though there is a cluster.
+
+    Attributes
+    ----------
+    every : seconds after which what follows a pass is to wait for the next one, unless a pass
+        takes longer; see ``patience``.
     """
 
     def __init__(self, threads: int | None = None, *, local: bool = False) -> None:
         self.client = None if local else current_client()
         self.threads = threads or default_threads()
+        self.every = math.inf
         self.total = Tally()
+        self._shortest = math.inf
         self._since = Tally()
         self._buffers = Buffers()
         self._mark = time.perf_counter()
@@ -191,13 +210,27 @@ class Passes:
         self._since, self._mark = self.total, now
         return lap
 
+    @property
+    def patience(self) -> float:
+        """Seconds for what follows a pass without reading: not less than a pass takes."""
+        return max(self.every, self._shortest if math.isfinite(self._shortest) else 0.0)
+
+    def recall(self, spent: Tally) -> None:
+        """Count what was spent by an earlier process."""
+        self.total = self.total.plus(replace(spent, seconds=0.0))
+        self._mark -= spent.seconds
+        if spent.passes:
+            self._shortest = min(self._shortest, spent.seconds)
+
     def run(self, blocks: Blocks, step: Step[P], name: str) -> P:
         """Take one pass: ``step`` on each block, all parts combined."""
         progress.tell("pass_started", name, blocks.count)
+        began = time.perf_counter()
         if blocks.in_memory:
             outcome = self._run_threads(blocks, step)
         else:
             outcome = self._run_dask(blocks, step)
+        self._shortest = min(self._shortest, time.perf_counter() - began)
         self.total = Tally(
             self.total.passes + (not blocks.counted),
             self.total.bytes_read + (0 if blocks.resident else outcome.read_bytes),
@@ -206,6 +239,13 @@ class Passes:
         )
         on_worker = self.client is not None and not blocks.in_memory
         return cast(P, outcome.part if on_worker else finished(step, outcome.part, self.threads))
+
+    def peek(self, columns: Sequence[Any]) -> Sequence[Sequence[AnyArray]]:
+        """A few rows of each of several arrays or readers, the same of all, spread over them."""
+        scheduler = self.client or self._scheduler()
+        pieces = [_spread(rows) for rows in columns]
+        (found,) = dask.compute(pieces, scheduler=scheduler, num_workers=self.threads)
+        return cast(Sequence[Sequence[AnyArray]], found)
 
     def load(self, blocks: Blocks) -> Blocks:
         """Read the blocks once into memory, of this process or of the cluster."""
@@ -306,6 +346,23 @@ def _fold(outcomes: Iterable[_Outcome]) -> _Outcome:
 def _noted(X: AnyArray, *, relay: bool) -> AnyArray:
     progress.block_done(len(X), X.nbytes, relay=relay)
     return kernel_view(X)  # once, not in every pass
+
+
+def _spread(rows: Any) -> list[Any]:
+    """Rows in a few places; of a dask array of unknown size the first ones of a few blocks."""
+    if hasattr(rows, "to_dask_array"):
+        rows = rows.to_dask_array()
+    if isinstance(rows, da.Array) and any(np.isnan(rows.chunks[0])):
+        blocks = np.unique(np.linspace(0, rows.numblocks[0] - 1, _PLACES).astype(int))
+        return [rows.blocks[int(at)].map_blocks(_first, dtype=rows.dtype) for at in blocks]
+    rows = np.asarray(rows) if isinstance(rows, list) else rows
+    columns = (slice(None),) * (len(rows.shape) - 1)
+    starts = np.unique(np.linspace(0, max(0, rows.shape[0] - _PEEKED), _PLACES).astype(int))
+    return [rows[(slice(int(at), int(at) + _PEEKED), *columns)] for at in starts]
+
+
+def _first(X: AnyArray) -> AnyArray:
+    return X[:_PEEKED]
 
 
 def _parts_of(array: da.Array) -> list[Any]:

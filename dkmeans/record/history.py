@@ -15,6 +15,7 @@ import numpy as np
 
 from dkmeans._typing import Floats
 from dkmeans.errors import FormatError
+from dkmeans.record.codec import decode
 from dkmeans.record.facts import Facts
 from dkmeans.record.frames import ENDS, Frame, frames_of
 from dkmeans.record.sample import RowSample
@@ -68,14 +69,20 @@ class Iteration:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any], dtype: str = "float64") -> Iteration:
-        """The inverse of :meth:`to_dict`."""
+        """The inverse of :meth:`to_dict`.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            If a value is missing, or not of its type.
+        """
         values = {field.name: plain[field.name] for field in fields(cls)}
+        for name, kind in _TYPES.items():
+            values[name] = decode(kind, values[name], ())
         for name in ("inertia", "shift"):
-            values[name] = math.nan if values[name] is None else float(values[name])
+            values[name] = math.nan if values[name] is None else values[name]
         if values["centers"] is not None:
-            values["centers"] = np.array(values["centers"], dtype=dtype)
-        if values["sizes"] is not None:
-            values["sizes"] = tuple(int(size) for size in values["sizes"])
+            values["centers"] = _centers(values["centers"], dtype)
         return cls(**values)
 
     def __eq__(self, other: object) -> bool:
@@ -83,6 +90,30 @@ class Iteration:
 
     def __hash__(self) -> int:
         return hash((self.phase, self.run, self.step))
+
+
+_TYPES: dict[str, Any] = {  # but those of centers
+    "phase": str,
+    "run": int,
+    "step": int,
+    "inertia": float | None,
+    "shift": float | None,
+    "sizes": tuple[int, ...] | None,
+    "seconds": float,
+    "passes": int,
+    "bytes_read": int,
+    "rows_assigned": int,
+}
+
+
+def _centers(plain: Any, dtype: str) -> Floats:
+    """Centers (k, d) from lists of their values."""
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"centers of type {dtype!r}")
+    centers = np.array(plain, dtype=dtype)
+    if centers.ndim != 2 or not np.isfinite(centers).all():
+        raise ValueError("centers that are no table of finite numbers")
+    return centers
 
 
 class History(Sequence[Iteration]):
@@ -240,8 +271,8 @@ class History(Sequence[Iteration]):
             reason = head.get("stop_reason")  # which files of dkmeans 0.1.0 do not have
             if reason not in (None, *ENDS):
                 raise ValueError(f"stop_reason {reason!r}")
-            return cls(steps, int(head["best_run"]), stop_reason=reason)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+            return cls(steps, decode(int, head["best_run"], ()), stop_reason=reason)
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
             raise FormatError(f"{where} is not a dkmeans history of version 1: {error}") from error
 
     def _table(self) -> list[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import zipfile
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from dkmeans.record.history import History
 from dkmeans.record.sample import RowSample
 
 FORMAT, VERSION = "dkmeans-model", 1
+_HEADS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 _SAMPLE = "sample_"  # before the names of the sample's arrays
 
 
@@ -67,6 +72,7 @@ def read_model(path: str | os.PathLike[str]) -> SavedModel:
     if os.path.exists(path) and not zipfile.is_zipfile(path):
         raise FormatError(f"{os.fspath(path)} is not a dkmeans model: not an .npz file")
     try:
+        _check_claims(path)
         with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         head = json.loads(arrays.pop("head").tobytes())
@@ -84,12 +90,27 @@ def read_model(path: str | os.PathLike[str]) -> SavedModel:
         TypeError,
         AttributeError,
         EOFError,
+        RecursionError,
+        RuntimeError,
         zipfile.BadZipFile,
     ) as error:
         raise FormatError(f"{os.fspath(path)} is not a dkmeans model: {error}") from error
     history = History.parse(lines, os.fspath(path))
     history.facts, history.sample = facts, sample
     return SavedModel(head, arrays, history)
+
+
+def _check_claims(path: str | os.PathLike[str]) -> None:
+    """Raise a ValueError unless each array is as large as it says, before any is allocated."""
+    with zipfile.ZipFile(path) as file:
+        for member in file.infolist():
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{member.filename!r} is compressed")
+            with file.open(member) as raw:
+                shape, _, dtype = _HEADS[np.lib.format.read_magic(raw)](raw)
+                claimed = math.prod(shape) * dtype.itemsize
+                if dtype.hasobject or claimed != member.file_size - raw.tell():
+                    raise ValueError(f"{member.filename!r} has not as many bytes as it says")
 
 
 def _facts(arrays: dict[str, AnyArray]) -> Facts | None:
