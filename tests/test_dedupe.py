@@ -112,6 +112,15 @@ def test_from_the_same_centers_the_fit_is_the_same(dtype, tol):
     assert one.history_.passes == 1 < other.history_.passes
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int32"])
+def test_means_are_rounded_as_those_of_all_rows(dtype):
+    random = np.random.default_rng(0)
+    X = (random.beta(0.3, 2, (4000, 2)) * 40).astype(dtype)  # most rows are not in the middle
+    one, other = both(X, k=5, tol=0)
+    np.testing.assert_array_equal(one.cluster_centers_, other.cluster_centers_)
+    assert one.history_.passes == 1 < other.history_.passes
+
+
 @pytest.mark.parametrize("init", ["auto", "k-means||", "k-means++", "random"])
 @pytest.mark.parametrize("algorithm", ["auto", "lloyd"])
 def test_the_same_bits_over_chunks_and_kinds_of_data(tmp_path, init, algorithm):

@@ -107,7 +107,8 @@ def fit_together(
     if distinct is not None:
         work = distinct
         again = _survey(passes, work, [replace(s, history_rows=0) for s in fits], most, 0)
-        ((survey, _),) = run_together(passes, work, [again], log)
+        ((counted, _),) = run_together(passes, work, [again], log)
+        survey = replace(counted, sample=survey.sample)  # so means are rounded alike
         fits = [replace(settings, want_labels=False) for settings in fits]
         kept_rows = min(kept_rows, 1) * survey.n_rows  # all in place, or none
     room = Room(kept_rows, sum(len(settings.seeds) for settings in fits))
