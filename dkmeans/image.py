@@ -113,6 +113,7 @@ def quantize(
         storage_options=storage_options,
     )
     _check_space(opened, space, standardize=standardize)
+    _check_starts(n_init)
     road = distinct_palettes if opened.is_countable else few_pass_palettes
     palettes = road(opened, numbers, Search(space, n_init, random_state, memory_limit, standardize))
     found = {}
@@ -135,6 +136,12 @@ def _numbers(k: Any) -> list[int]:
         got = repr(wrong[0]) if wrong else "none"
         raise ValueError(f"k must be a positive integer or several, such as [2, 4, 8]; got {got}")
     return sorted({int(n) for n in numbers})
+
+
+def _check_starts(n_init: Any) -> None:
+    whole = isinstance(n_init, Integral) and not isinstance(n_init, bool)
+    if n_init != "auto" and not (whole and n_init >= 1):
+        raise ValueError(f"n_init must be 'auto' or a positive integer; got {n_init!r}")
 
 
 def _check_space(image: Image, space: str, *, standardize: bool) -> None:

@@ -32,10 +32,10 @@ from dkmeans.palettes import Palette
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_INDICES = 256  # colours of a PNG with a palette, at most
+INDICES = 256  # colours of a PNG with a palette, at most
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Quantized:
     """An image in few colours.
 
@@ -49,6 +49,13 @@ class Quantized:
     found: Palette
     source: Image
     memory_limit: int | str | None = None
+
+    def __repr__(self) -> str:
+        height, width = self.source.shape
+        return (
+            f"<Quantized: {len(self.palette)} colours for {height} x {width} pixels of"
+            f" {self.source.where}, MSE {self.mse:.5g}>"
+        )
 
     @property
     def palette(self) -> AnyArray:
@@ -258,7 +265,7 @@ class Quantized:
         indexed = image is not None and os.fspath(image).lower().endswith(".png")
         if not indexed or self._picture(".png").palette is None:
             raise OutputError(
-                f"dithering is for a .png with a palette of up to {_INDICES} colours of 8 bits"
+                f"dithering is for a .png with a palette of up to {INDICES} colours of 8 bits"
                 f" without alpha; asked for was {image}, of {len(self.palette)} colours of"
                 f" {self.source.colors} bands of {self.source.dtype}"
                 + " with alpha"
@@ -283,7 +290,7 @@ class Quantized:
         """The image as a file of this kind holds it."""
         source = self.source
         shape = source.shape if source.flat else tuple(source.pixels.shape)
-        indexed = kind == ".png" and len(self.palette) <= _INDICES and source.is_countable
+        indexed = kind == ".png" and len(self.palette) <= INDICES and source.is_countable
         if indexed and not source.alpha and source.nodata is None and source.colors != 2:
             colors = image_sinks.rgb(self.palette)
             return Picture(source.shape, source.dtype, source.chunk, palette=colors)

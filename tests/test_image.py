@@ -546,6 +546,9 @@ def test_what_is_no_image(image, message):
 def test_wrong_arguments():
     with pytest.raises(ValueError, match="k must be a positive integer or several"):
         quantize(PHOTO, [4, 0])
+    for wrong in (0, -1, 1.5, True, "ten"):
+        with pytest.raises(ValueError, match="n_init must be 'auto' or a positive integer; got "):
+            quantize(PHOTO, 2, n_init=wrong)
     with pytest.raises(ValueError, match="space must be one of srgb, lab, oklab; got 'hsv'"):
         quantize(PHOTO, 2, space="hsv")
     with pytest.raises(DataError, match="space='lab' is for 3 bands of 8 bits; an array has 1"):
@@ -584,6 +587,12 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, name, package):
     monkeypatch.setitem(__import__("sys").modules, package, None)
     with pytest.raises(MissingExtraError, match=r'pip install "dkmeans\[image\]"'):
         quantize(tmp_path / name, 2)
+
+
+def test_a_result_says_what_it_is(found):
+    assert repr(found[2]) == (
+        f"<Quantized: 2 colours for {HEIGHT} x {WIDTH} pixels of an array, MSE {found[2].mse:.5g}>"
+    )
 
 
 def test_a_result_can_be_sent(found):
@@ -646,6 +655,22 @@ def test_the_command_with_several_k(tmp_path, found):
     assert not (tmp_path / "a-8.png").exists()
 
 
+def test_more_colours_than_a_png_has_room_for_are_in_a_file_beside_it(tmp_path, found):
+    source, beside = written(tmp_path, "png"), tmp_path / "o-300.json"
+    run(source, "--k-list", "8,300", "-o", tmp_path / "o.png", "--seed", 0)
+    assert not (tmp_path / "o-8.json").exists()
+    colors = [entry["color"] for entry in json.loads(beside.read_text())]
+    assert colors == found[300].palette.tolist()
+    with pillow.open(tmp_path / "o-300.png") as picture:
+        assert picture.mode == "RGB"
+    gpl = tmp_path / "p.gpl"
+    run(source, "-k", 300, "-o", tmp_path / "a.png", "--palette", gpl)
+    assert gpl.exists()
+    assert not (tmp_path / "a.json").exists()
+    (tmp_path / "b.json").touch()
+    assert "b.json exists already" in refused(source, "-k", 300, "-o", tmp_path / "b.png")
+
+
 def test_the_command_with_more_colours_than_there_are(tmp_path):
     pillow.fromarray(np.full((1, 1, 3), 7, np.uint8)).save(tmp_path / "a.png")
     result = run(tmp_path / "a.png", "--k-list", "1,4", "-o", tmp_path / "o.png")
@@ -679,6 +704,7 @@ def test_mistakes_of_the_command(tmp_path):
     assert "another output" in refused(source, "-k", 2, "-o", same, "--palette", same)
     assert "must end in .zarr" in refused(source, "-k", 2, "--labels", tmp_path / "a.npy")
     assert "no such file" in refused(tmp_path / "none.png", "-k", 2)
+    assert "channel_axis='7' is no axis" in refused(source, "-k", 2, "--channel-axis", 7)
     assert "--report: " in refused(source, "-k", 2, "--report", tmp_path / "a.htm")
     assert "ends in .png" in refused(source, "-k", 2, "--dither")
     assert "ends in .png" in refused(source, "-k", 2, "--dither", "-o", tmp_path / "a.tif")

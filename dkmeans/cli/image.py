@@ -45,7 +45,10 @@ dkmeans image photo.jpg --k-list 2,4,8,16,64,256 -o out.png --report colors.html
     "--labels", metavar="PATH", help="Write which colour each pixel has, to .zarr or .tif."
 )
 @click.option(
-    "--palette", metavar="PATH", help="Write the colours to .json, .gpl (GIMP) or .png (swatches)."
+    "--palette",
+    metavar="PATH",
+    help="Write the colours to .json, .gpl (GIMP) or .png (swatches); to .json beside a PNG of more"
+    " than 256.",
 )
 @click.option("--report", metavar="PATH", help="Write what was found as one HTML page.")
 @click.option(
@@ -82,7 +85,8 @@ def command(**given: Any) -> None:
     """Find the K colours of the image INPUT with the least squared error over all of its pixels.
 
     INPUT is a Zarr array or a multiscale image of OME's, by path or URI, or the path of a TIFF or
-    of a picture that Pillow reads. A PNG of up to 256 opaque colours is written with a palette.
+    of a picture that Pillow reads. A PNG of up to 256 opaque colours is written with a palette,
+    one of more in true colour, with the palette in a .json of its name.
     """
     from dkmeans.image import quantize
 
@@ -142,14 +146,7 @@ def _outputs(given: options.Given, k: int, *, several: bool) -> dict[str, str]:
 
     kinds = {"output": PICTURES, "labels": LABELS, "palette": PALETTES}
     found: dict[str, str] = {}
-    for name in _OUTPUTS:
-        path = given[name]
-        if path is None:
-            continue
-        if several and "{k}" not in path:
-            stem, ending = os.path.splitext(path.rstrip("/"))
-            path = f"{stem}-{{k}}{ending}"
-        path = path.replace("{k}", str(k))
+    for name, path in _paths(given, k, several=several).items():
         folder = kind_of_output(path, kinds[name]) == ".zarr"
         target = check_output(path, given["overwrite"], folder=folder)
         if os.path.realpath(target) == os.path.realpath(given["input"]):
@@ -158,6 +155,21 @@ def _outputs(given: options.Given, k: int, *, several: bool) -> dict[str, str]:
             raise Failure(f"--{name}: another output is {path} as well")
         found["image" if name == "output" else name] = target
     return found
+
+
+def _paths(given: options.Given, k: int, *, several: bool) -> dict[str, str]:
+    """Outputs for k colours, with them the palette for which there is no room in a PNG."""
+    from dkmeans.quantized import INDICES
+
+    paths: dict[str, str] = {name: given[name] for name in _OUTPUTS if given[name] is not None}
+    for name, path in paths.items():
+        stem, ending = os.path.splitext(path.rstrip("/"))
+        each = path if not several or "{k}" in path else f"{stem}-{{k}}{ending}"
+        paths[name] = each.replace("{k}", str(k))
+    stem, ending = os.path.splitext(paths.get("output", ""))
+    if k > INDICES and ending.lower() == ".png":
+        paths.setdefault("palette", f"{stem}.json")
+    return paths
 
 
 def _open(given: options.Given, outputs: Iterable[dict[str, str]]) -> Image:

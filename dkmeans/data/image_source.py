@@ -321,7 +321,9 @@ def _open_path(path: str, opening: Opening) -> Image:
         raise MissingExtraError(f"reading {path}", "image") from error
     except Exception as error:
         raise SourceError(f"cannot read the image {path}: {error}") from error
-    return _open_array(array, path, opening, Said(alpha), local=False)
+    axes = find_axes(array.shape, None, opening.channel_axis, path)
+    said = Said(alpha, channel_axis=axes.channel_axis)
+    return _open_array(axes.take(array), path, opening, said, local=False)
 
 
 def _decode(path: str, any_size: bool) -> tuple[AnyArray, bool]:
