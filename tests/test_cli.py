@@ -183,6 +183,14 @@ def test_init_and_algorithm_are_the_estimators(stores, here):
     assert lloyd.history_.passes == 1 + lloyd.n_iter_ + final >= auto.history_.passes
 
 
+def test_rows_that_repeat_are_counted_unless_told_otherwise(here):
+    X = np.random.default_rng(0).integers(0, 20, (70_000, 1), dtype=np.uint8)
+    zarr.save_array("few.zarr", X)
+    args = ("few.zarr", "-k", 3, "--seed", 0, "--json")
+    assert json.loads(run("fit", *args).stdout)["passes"] == 1
+    assert json.loads(run("fit", *args, "--dedupe", "never").stdout)["passes"] > 1
+
+
 def test_restarts_share_passes(stores, here):
     args = ("fit", stores / "X.zarr", "-k", 5, "--seed", 0, "--residency", "stream", "--json")
     one, four = (json.loads(run(*args, "--n-init", n).stdout) for n in (1, 4))

@@ -84,6 +84,13 @@ model_options = _all(
         show_default=True,
         help="Keep the data in memory after the first read, or stream them.",
     ),
+    click.option(
+        "--dedupe",
+        type=click.Choice(["auto", "never"]),
+        default="auto",
+        show_default=True,
+        help="Cluster the distinct rows and their counts where these are few, or all rows.",
+    ),
 )
 
 fit_options = _all(
@@ -203,6 +210,7 @@ def parameters(given: Given) -> dict[str, Any]:
         "random_state": given.get("seed"),
         "memory_limit": given["memory_limit"],
         "residency": given["residency"],
+        "dedupe": given["dedupe"],
         "nan_policy": given.get("nan_policy", "raise"),
         "checkpoint": _checkpoint(given),
     }
