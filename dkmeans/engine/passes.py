@@ -8,7 +8,6 @@ current ``distributed.Client`` where there is one and on dask's threads otherwis
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from dask.system import CPU_COUNT
 from dkmeans._typing import AnyArray, Floats
 from dkmeans.data.blocks import Blocks, Reader
 from dkmeans.data.buffers import Buffers
+from dkmeans.data.cluster import CLUSTER, Cluster, current_client
 from dkmeans.data.source import kernel_view
 from dkmeans.engine import progress
 from dkmeans.errors import DataError
@@ -32,7 +32,6 @@ FAN_IN = 8  # parts combined at once
 TASKS_PER_THREAD = 64  # at least, before small blocks share a task: threads end a pass together
 TASK_BYTES = 64 * 2**20  # of the blocks that share a task, at most
 _NO_WEIGHTS = np.empty(0)
-_CLUSTER = (None, "dask.distributed", "distributed")  # schedulers that a client stands for
 
 
 class _Part(Protocol):
@@ -137,19 +136,6 @@ class _Job:
         return _Outcome(part, len(view), view.nbytes)
 
 
-def current_client() -> Any | None:
-    """The ``distributed.Client`` that dask would use now, if any."""
-    configured = dask.config.get("scheduler", None)
-    if "distributed" not in sys.modules or configured not in _CLUSTER:
-        return None
-    from distributed import default_client
-
-    try:
-        return default_client()
-    except ValueError:
-        return None
-
-
 def default_threads() -> int:
     """Threads that dask's threaded scheduler would use."""
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
@@ -165,7 +151,8 @@ class Passes:
     """
 
     def __init__(self, threads: int | None = None, *, local: bool = False) -> None:
-        self.client = None if local else current_client()
+        client = None if local else current_client()
+        self.cluster = None if client is None else Cluster(client)
         self.threads = threads or default_threads()
         self.total = Tally()
         self._since = Tally()
@@ -197,7 +184,7 @@ class Passes:
             self.total.bytes_read + (0 if blocks.resident else outcome.read_bytes),
             self.total.rows + outcome.rows,
         )
-        on_worker = self.client is not None and not blocks.in_memory
+        on_worker = self.cluster is not None and not blocks.in_memory
         return cast(P, outcome.part if on_worker else finished(step, outcome.part, self.threads))
 
     def load(self, blocks: Blocks) -> Blocks:
@@ -205,13 +192,13 @@ class Passes:
         if isinstance(blocks.X, tuple):
             return blocks
         progress.tell("pass_started", "read", blocks.count)
-        relay = self.client is not None and progress.watched()
+        relay = self.cluster is not None and progress.watched()
         X = blocks.array.map_blocks(
             _noted, relay=relay, dtype=blocks.dtype, meta=blocks.array._meta
         )
         weights = cast("da.Array | None", blocks.weights)
-        if self.client is not None:
-            loaded = self._persist(blocks, X, weights)
+        if self.cluster is not None:
+            loaded = self._persist(self.cluster, blocks, X, weights)
             read_bytes = (blocks.n_rows or 0) * blocks.row_bytes
         else:
             both = self._compute(_parts_of(X) + ([] if weights is None else _parts_of(weights)))
@@ -222,13 +209,12 @@ class Passes:
         self.total = replace(self.total, bytes_read=self.total.bytes_read + read_bytes)
         return loaded
 
-    def _persist(self, blocks: Blocks, X: da.Array, weights: da.Array | None) -> Blocks:
+    def _persist(
+        self, cluster: Cluster, blocks: Blocks, X: da.Array, weights: da.Array | None
+    ) -> Blocks:
         """The blocks held by the workers."""
-        from distributed import wait
-
-        with progress.relaying(self.client):
-            held = cast(Any, self.client).persist([X] if weights is None else [X, weights])
-            wait(held)
+        with progress.relaying(cluster.client):
+            held = cluster.held([X] if weights is None else [X, weights])
         return replace(
             blocks, X=held[0], weights=None if weights is None else held[1], resident=True
         )
@@ -238,7 +224,7 @@ class Passes:
 
     def _scheduler(self) -> Any:
         configured = dask.config.get("scheduler", None)
-        return "threads" if configured in _CLUSTER else configured
+        return "threads" if configured in CLUSTER else configured
 
     def _run_threads(self, blocks: Blocks, step: Step[P]) -> _Outcome:
         job = _Job(step, blocks.offsets, False, sizes=blocks.sizes or ())
@@ -260,21 +246,22 @@ class Passes:
         sizes = blocks.sizes or ()
         if blocks.weights is not None:  # a task has those of one block
             return 1
-        threads = self.threads if self.client is None else sum(self.client.nthreads().values())
+        threads = self.threads if self.cluster is None else self.cluster.threads()
         fair = len(sizes) // (TASKS_PER_THREAD * max(1, threads))
         return max(1, min(fair, TASK_BYTES // max(1, max(sizes) * blocks.row_bytes)))
 
     def _run_dask(self, blocks: Blocks, step: Step[P]) -> _Outcome:
-        relay = self.client is not None and progress.watched()
+        cluster = self.cluster
+        relay = cluster is not None and progress.watched()
         job = _Job(step, blocks.offsets, relay, sizes=blocks.sizes or ())
         if isinstance(blocks.X, Reader):
             together = self._together(blocks)
             job = replace(job, reader=blocks.X, buffers=self._buffers, together=together)
             blocks = replace(blocks, sizes=_sums(job.sizes, together))
-        outcome = _tree(blocks, job, on_cluster=self.client is not None)
-        if self.client is not None:
-            with progress.relaying(self.client):
-                result = outcome.compute(scheduler=self.client)
+        outcome = _tree(blocks, job, on_cluster=cluster is not None)
+        if cluster is not None:
+            with progress.relaying(cluster.client):
+                result = cluster.result(outcome)
         else:
             result = outcome.compute(scheduler=self._scheduler(), num_workers=self.threads)
         return cast(_Outcome, result[0, 0])
