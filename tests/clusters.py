@@ -24,7 +24,7 @@ PATIENCE = 60.0  # seconds for what takes a few
 
 def environment(**more):
     """Of a process that can import dkmeans; keywords are added, with None removed."""
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
     quick = {  # what takes minutes to be noticed takes seconds
         "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
         "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s",

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import threading
 import time
 
 import dask
-import numpy as np
-import psutil
 import pytest
 
 from dkmeans import KMeans
 from dkmeans.errors import ClusterError
-from tests.clusters import D, N, DaskCluster, Rigged, at_pass, made
+from tests.clusters import DaskCluster, N, Rigged, at_pass, made
 from tests.faults import TABLE
 
 pytestmark = pytest.mark.faults
@@ -196,10 +192,10 @@ def test_workers_that_come_in_time(cluster, workers, expected, tmp_path):
             worker.kill()
         workers.append(cluster.start("worker", cluster.address, "--no-nanny", "--nthreads=1"))
 
-    with dask.config.set({"dkmeans.no-workers-timeout": "60s"}), cluster.client() as client:
-        with at_pass(3, replace):
-            run = lambda: fit(client, Rigged(tmp_path))  # noqa: E731
-            assert judged("all workers replaced", expected, run) is None
+    patient = dask.config.set({"dkmeans.no-workers-timeout": "60s"})
+    with patient, cluster.client() as client, at_pass(3, replace):
+        run = lambda: fit(client, Rigged(tmp_path))  # noqa: E731
+        assert judged("all workers replaced", expected, run) is None
 
 
 def foreign(folder, version):
