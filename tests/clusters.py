@@ -21,20 +21,33 @@ from dkmeans.engine.progress import watching
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 60.0  # seconds for what takes a few
+OPTIONS = {
+    "random_state": 0,
+    "init": "k-means||",
+    "algorithm": "lloyd",
+    "max_iter": 4,
+    "residency": "stream",
+}
+IMPATIENT = {  # of dask's configuration: what takes minutes to be noticed takes seconds
+    "dkmeans.no-workers-timeout": "4s",
+    "dkmeans.scheduler-timeout": "8s",
+    "distributed.comm.timeouts.connect": "5s",
+    "distributed.comm.timeouts.tcp": "12s",
+    "distributed.scheduler.worker-ttl": "10s",
+}
 
 
 def environment(**more):
     """Of a process that can import dkmeans; keywords are added, with None removed."""
     paths = [str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    quick = {  # what takes minutes to be noticed takes seconds
-        "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
-        "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s",
-        "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "10s",
-        "DASK_DKMEANS__NO_WORKERS_TIMEOUT": "4s",
-        "DASK_DKMEANS__SCHEDULER_TIMEOUT": "8s",
-    }
+    quick = {_variable(name): value for name, value in IMPATIENT.items()}
     merged = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **quick, **more}
     return {name: value for name, value in merged.items() if value is not None}
+
+
+def _variable(name):
+    """Environment variable that sets a value of dask's configuration."""
+    return "DASK_" + name.replace(".", "__").replace("-", "_").upper()
 
 
 class Process:
@@ -264,14 +277,6 @@ def main(address, folder, output):
         model.save(output)
         click.echo("ended: done")
 
-
-OPTIONS = {
-    "random_state": 0,
-    "init": "k-means||",
-    "algorithm": "lloyd",
-    "max_iter": 4,
-    "residency": "stream",
-}
 
 if __name__ == "__main__":
     from tests import clusters

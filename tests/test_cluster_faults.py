@@ -11,19 +11,12 @@ import pytest
 
 from dkmeans import KMeans
 from dkmeans.errors import ClusterError
-from tests.clusters import DaskCluster, N, Rigged, at_pass, made
+from tests.clusters import IMPATIENT, OPTIONS, DaskCluster, N, Rigged, at_pass, made
 from tests.faults import TABLE
 
 pytestmark = pytest.mark.faults
 
 K = 6
-OPTIONS = {"random_state": 0, "init": "k-means||", "algorithm": "lloyd", "max_iter": 4}
-IMPATIENT = {
-    "dkmeans.no-workers-timeout": "4s",
-    "dkmeans.scheduler-timeout": "5s",
-    "distributed.comm.timeouts.connect": "5s",
-    "distributed.comm.timeouts.tcp": "12s",
-}
 MOST_SECONDS = 90  # for a fit of a second, on a machine that does much else
 
 
@@ -60,7 +53,7 @@ def workers(cluster):
 
 
 def fit(client, reader, **options):
-    return KMeans(K, **{**OPTIONS, "residency": "stream", **options}).fit(reader.source)
+    return KMeans(K, **{**OPTIONS, **options}).fit(reader.source)
 
 
 def judged(fault, expected, run):
