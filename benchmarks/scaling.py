@@ -44,7 +44,7 @@ class Amount:
 
 
 FULL = Amount(8_000_000, 65_536, 5, 10_000, 100_000)
-QUICK = Amount(200_000, 8_192, 2, 500, 2_000)
+QUICK = Amount(60_000, 8_192, 1, 300, 1_000)
 
 
 class Untouched(Reader):

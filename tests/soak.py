@@ -98,10 +98,12 @@ class Soak:
             low, high = part * seconds / PARTS, (part + 1) * seconds / PARTS
             some = [s for s in self.samples if low <= s[0] < high]
             if some:
-                middle = [statistics.median(column) / MIB for column in list(zip(*some))[1:]]
+                middle = [
+                    statistics.median(column) / MIB for column in list(zip(*some, strict=True))[1:]
+                ]
                 cells = " | ".join(f"{value:.0f}" for value in middle)
                 lines.append(f"| {low / 60:.0f} to {high / 60:.1f} | {len(some)} | {cells} |")
-        return lines + ["", "```text", *self.table.lines(), "```"]
+        return [*lines, "", "```text", *self.table.lines(), "```"]
 
 
 def main():

@@ -28,7 +28,7 @@ EXPECTED = {  # the first cell of a row that each section must have
     "sweep": "6 clusters apart, 1 ",
     "out-of-core": "20 apart, 20, scikit-learn MiniBatchKMeans ",
     "growth": "rows, 10,000 ",
-    "scaling": "1, 200,000 rows ",
+    "scaling": "1, 60,000 rows ",
 }
 
 

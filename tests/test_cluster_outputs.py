@@ -157,8 +157,10 @@ def test_an_interrupt_at_any_time(cluster, model, tmp_path, long):
         client.popen.send_signal(signal.SIGINT)
         status = client.popen.wait(60)
         text = client.text
-        assert status in (0, 130, -signal.SIGINT), text  # the last where it hits an import
-        assert text == "Interrupted; no output is half-written\n" or status == 0
+        # killed by the signal where that hits an import, or when all is written
+        assert status in (0, 130, -signal.SIGINT), text
+        assert "Traceback" not in text
+        assert "Interrupted; no output is half-written" in text or status != 130
         same = np.array_equal(read(out / "labels.zarr"), expected[0])
         same &= KMeans.load(out / "model.npz").inertia_ == expected[1]
         same &= sorted(os.listdir(out)) == ["labels.zarr", "model.npz"]

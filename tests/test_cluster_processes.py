@@ -116,14 +116,14 @@ def test_the_client_gets_no_rows_and_no_labels(client, tmp_path):
         meta=np.empty((0, 0), np.float32),
     )
     got = []
-    gather = client.gather
+    gather = client._gather
 
-    async def counted(future, *, asynchronous):
-        found = await gather(future, asynchronous=asynchronous)
+    async def counted(futures, **options):
+        found = await gather(futures, **options)
         got.append(len(pickle.dumps(found)))
         return found
 
-    client.gather = counted
+    client._gather = counted
     model = KMeans(K, init="k-means||", random_state=0, history_rows=100, residency="stream").fit(X)
     write_labels(model.labels_, tmp_path / "labels.zarr")
     assert len(got) == model.history_.passes + 1

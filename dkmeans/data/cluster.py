@@ -85,7 +85,7 @@ class Cluster:
         self.workers()
         (held,) = self.client.persist([work])
         (future,) = self.client.futures_of(held)
-        value = self._wait(self.client.gather(future, asynchronous=True))
+        value = self._wait(_awaited(future))
         self._check(self._look())  # those that came meanwhile
         return value
 
@@ -206,6 +206,10 @@ class Cluster:
             raise self._lost("has been lost, or its client was closed") from error
         self._check(self._look())  # a task of a worker with other versions fails in any way
         raise error
+
+
+async def _awaited(future: Any) -> Any:
+    return await future
 
 
 def _versions() -> tuple[str, tuple[str, ...]]:

@@ -129,10 +129,10 @@ def _write_zarr(rows: da.Array, path: str, layout: Layout, threads: int | None) 
     )
     if rows.shape[0]:
         starts = tuple(accumulate(rows.chunks[0], initial=0))
-        chunks = dask.delayed(_Chunks(array, path, starts), pure=False, traverse=False)
+        store = dask.delayed(_Chunks(array, path, starts), pure=False, traverse=False)
         written = rows.map_blocks(
             _write_chunks,
-            chunks=chunks,
+            store=store,
             drop_axis=list(range(1, rows.ndim)),
             dtype=np.int64,
             meta=np.empty(0, np.int64),
@@ -162,8 +162,8 @@ class _Chunks:
             raise OutputError(f"{self.folder} has been removed while it was written")
 
 
-def _write_chunks(rows: AnyArray, *, chunks: _Chunks, block_id: Any = None) -> AnyArray:
-    chunks.write(rows, block_id[0])
+def _write_chunks(rows: AnyArray, *, store: _Chunks, block_id: Any = None) -> AnyArray:
+    store.write(rows, block_id[0])
     return np.array([len(rows)], np.int64)
 
 
