@@ -17,6 +17,7 @@ from tests.faults import TABLE
 pytestmark = pytest.mark.faults
 
 K = 6
+LONG = pytest.mark.usefixtures("only_long")
 MOST_SECONDS = 90  # for a fit of a second, on a machine that does much else
 
 
@@ -71,7 +72,7 @@ def judged(fault, expected, run):
     return error
 
 
-@pytest.mark.parametrize("number", [1, 3, 7])
+@pytest.mark.parametrize("number", [2, *(pytest.param(n, marks=LONG) for n in (1, 3, 4, 5, 6, 7))])
 def test_a_worker_killed_in_the_middle_of_a_pass(cluster, workers, expected, tmp_path, number):
     fuse = tmp_path / f"kill-{7 * number % 40}"
     with cluster.client() as client, at_pass(number, fuse.touch):
@@ -80,7 +81,7 @@ def test_a_worker_killed_in_the_middle_of_a_pass(cluster, workers, expected, tmp
     assert not fuse.exists()
 
 
-@pytest.mark.parametrize("residency", ["memory", "stream"])
+@pytest.mark.parametrize("residency", ["memory", pytest.param("stream", marks=LONG)])
 def test_a_worker_killed_whose_nanny_starts_another(cluster, expected, tmp_path, residency):
     workers = [cluster.start_worker(nanny=True, memory="900MiB") for _ in range(2)]
     fuses = [tmp_path / f"kill-{unit}" for unit in (3, 30)]
@@ -109,6 +110,7 @@ def test_a_worker_out_of_memory_once(cluster, expected, tmp_path):
     worker.kill()
 
 
+@LONG
 def test_a_block_that_never_fits_in_memory(cluster, expected, tmp_path):
     worker = cluster.start_worker(nanny=True, memory="900MiB")
     for unit in range(16, 20):
@@ -142,6 +144,7 @@ def test_a_worker_slow_by_fifty_times(cluster, workers, expected, tmp_path):
             thread.join()
 
 
+@LONG
 def test_a_worker_that_stands_still(cluster, workers, expected, tmp_path):
     """It answers nothing; its place is taken once the scheduler has waited ``worker-ttl``."""
     (tmp_path / "stop-17").touch()
@@ -169,6 +172,7 @@ def test_no_workers_from_the_start(cluster, expected, tmp_path):
     assert f"dask worker {cluster.address}" in error
 
 
+@LONG
 def test_no_workers_from_the_middle_on(cluster, workers, expected, tmp_path):
     (tmp_path / "kill-5").touch()
     with cluster.client() as client, at_pass(2, workers[0].kill):
@@ -177,6 +181,7 @@ def test_no_workers_from_the_middle_on(cluster, workers, expected, tmp_path):
     assert "has had no workers for 4" in error or "a task ended 2 workers" in error
 
 
+@LONG
 def test_workers_that_come_in_time(cluster, workers, expected, tmp_path):
     """The last worker goes, and another comes before the patience ends."""
 
@@ -222,6 +227,7 @@ def test_workers_with_other_versions(cluster, workers, expected, tmp_path):
         assert own in error
 
 
+@LONG
 def test_a_worker_with_other_versions_that_comes_later(cluster, workers, expected, tmp_path):
     others = []
 

@@ -85,12 +85,14 @@ def test_a_link_cut_for_a_while(lan, expected):
 
 
 @pytest.mark.skipif(not can_make_hosts(), reason=NEEDS_ROOT)
+@pytest.mark.usefixtures("only_long")
 def test_a_link_cut_for_good(lan, expected):
     found = lan.fit(lambda: lan.hosts.cut("worker2"))
     assert judge("link cut for good", found, expected) == "identical"
 
 
 @pytest.mark.skipif(not can_make_hosts(), reason=NEEDS_ROOT)
+@pytest.mark.usefixtures("only_long")
 def test_all_links_cut_for_good(lan, expected):
     def during():
         lan.hosts.cut("worker1")

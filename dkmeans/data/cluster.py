@@ -144,7 +144,7 @@ class Cluster:
         """The workers that can work, none for a while at most."""
         if self.client.status != "running":
             raise self._lost("has been lost")
-        known = self._ask(self.client.scheduler.identity(n_workers=-1))["workers"]
+        known = self._ask(self.client.scheduler.identity())["workers"]
         able = {at: worker for at, worker in known.items() if worker["status"] == "running"}
         now, patience = time.monotonic(), timeout("no-workers-timeout")
         if able:
