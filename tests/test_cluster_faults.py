@@ -17,6 +17,7 @@ from tests.faults import TABLE
 pytestmark = pytest.mark.faults
 
 K = 6
+LATER = "of the long form; run with --long"
 LONG = pytest.mark.usefixtures("only_long")
 MOST_SECONDS = 90  # for a fit of a second, on a machine that does much else
 
@@ -72,8 +73,12 @@ def judged(fault, expected, run):
     return error
 
 
-@pytest.mark.parametrize("number", [2, *(pytest.param(n, marks=LONG) for n in (1, 3, 4, 5, 6, 7))])
-def test_a_worker_killed_in_the_middle_of_a_pass(cluster, workers, expected, tmp_path, number):
+@pytest.mark.parametrize("number", [2, 1, 3, 4, 5, 6, 7])
+def test_a_worker_killed_in_the_middle_of_a_pass(
+    cluster, workers, expected, tmp_path, number, long
+):
+    if number != 2 and not long:
+        pytest.skip(LATER)
     fuse = tmp_path / f"kill-{7 * number % 40}"
     with cluster.client() as client, at_pass(number, fuse.touch):
         run = lambda: fit(client, Rigged(tmp_path))  # noqa: E731
@@ -81,8 +86,10 @@ def test_a_worker_killed_in_the_middle_of_a_pass(cluster, workers, expected, tmp
     assert not fuse.exists()
 
 
-@pytest.mark.parametrize("residency", ["memory", pytest.param("stream", marks=LONG)])
-def test_a_worker_killed_whose_nanny_starts_another(cluster, expected, tmp_path, residency):
+@pytest.mark.parametrize("residency", ["memory", "stream"])
+def test_a_worker_killed_whose_nanny_starts_another(cluster, expected, tmp_path, residency, long):
+    if residency == "stream" and not long:
+        pytest.skip(LATER)
     workers = [cluster.start_worker(nanny=True, memory="900MiB") for _ in range(2)]
     fuses = [tmp_path / f"kill-{unit}" for unit in (3, 30)]
     with cluster.client() as client:

@@ -85,7 +85,10 @@ class Cluster:
         self.workers()
         (held,) = self.client.persist([work])
         (future,) = self.client.futures_of(held)
-        value = self._wait(_awaited(future))
+        try:
+            value = self._wait(_awaited(future))
+        finally:
+            future.release()  # which ends its tasks, should they be at work
         self._check(self._look())  # those that came meanwhile
         return value
 
@@ -109,8 +112,6 @@ class Cluster:
             return self._polled(work)
         except DkmeansError:
             raise
-        except (concurrent.futures.CancelledError, OSError, ImportError) as error:
-            self._explain(error)
         except Exception as error:
             self._explain(error)
 
@@ -192,7 +193,7 @@ class Cluster:
         except ImportError as error:
             return error
 
-    def _explain(self, error: BaseException) -> NoReturn:
+    def _explain(self, error: Exception) -> NoReturn:
         """Raise what an error of a task or of the client means, where that is known."""
         from distributed import KilledWorker
 
