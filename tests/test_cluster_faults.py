@@ -17,7 +17,6 @@ from tests.faults import TABLE
 pytestmark = pytest.mark.faults
 
 K = 6
-LATER = "of the long form; run with --long"
 LONG = pytest.mark.usefixtures("only_long")
 MOST_SECONDS = 90  # for a fit of a second, on a machine that does much else
 
@@ -73,33 +72,31 @@ def judged(fault, expected, run):
     return error
 
 
-@pytest.mark.parametrize("number", [2, 1, 3, 4, 5, 6, 7])
-def test_a_worker_killed_in_the_middle_of_a_pass(
-    cluster, workers, expected, tmp_path, number, long
-):
-    if number != 2 and not long:
-        pytest.skip(LATER)
-    fuse = tmp_path / f"kill-{7 * number % 40}"
-    with cluster.client() as client, at_pass(number, fuse.touch):
-        run = lambda: fit(client, Rigged(tmp_path))  # noqa: E731
-        assert judged("worker killed", expected, run) is None
-    assert not fuse.exists()
+def test_a_worker_killed_in_the_middle_of_a_pass(cluster, workers, expected, tmp_path, long):
+    """Another comes for the next fit."""
+    for number in range(1, 8) if long else [2]:
+        fuse = tmp_path / f"kill-{7 * number % 40}"
+        with cluster.client() as client, at_pass(number, fuse.touch):
+            run = lambda: fit(client, Rigged(tmp_path))  # noqa: E731
+            assert judged("worker killed", expected, run) is None
+        assert not fuse.exists()
+        workers.append(cluster.start_worker())
 
 
-@pytest.mark.parametrize("residency", ["memory", "stream"])
-def test_a_worker_killed_whose_nanny_starts_another(cluster, expected, tmp_path, residency, long):
-    if residency == "stream" and not long:
-        pytest.skip(LATER)
+def test_a_worker_killed_whose_nanny_starts_another(cluster, expected, tmp_path, long):
     workers = [cluster.start_worker(nanny=True, memory="900MiB") for _ in range(2)]
-    fuses = [tmp_path / f"kill-{unit}" for unit in (3, 30)]
-    with cluster.client() as client:
-        fuses[0].touch()
-        with at_pass(4, fuses[1].touch):
-            run = lambda: fit(client, Rigged(tmp_path), residency=residency)  # noqa: E731
-            assert judged(f"worker killed, with nanny, {residency}", expected, run) is None
+    for residency in ["memory", "stream"] if long else ["memory"]:
+        fuses = [tmp_path / f"kill-{unit}" for unit in (3, 30)]
+        with cluster.client() as client:
+            fuses[0].touch()
+            with at_pass(4, fuses[1].touch):
+                run = lambda: fit(client, Rigged(tmp_path), residency=residency)  # noqa: B023, E731
+                fault = f"worker killed, with nanny, {residency}"
+                assert judged(fault, expected, run) is None
+        assert not fuses[0].exists()
+        fuses[1].unlink(missing_ok=True)
     for worker in workers:
         worker.kill()
-    assert not fuses[0].exists()
 
 
 def test_a_worker_that_held_the_data_in_memory(cluster, workers, expected, tmp_path):
