@@ -102,7 +102,7 @@ class Soak:
                     statistics.median(column) / MIB for column in list(zip(*some, strict=True))[1:]
                 ]
                 cells = " | ".join(f"{value:.0f}" for value in middle)
-                lines.append(f"| {low / 60:.0f} to {high / 60:.1f} | {len(some)} | {cells} |")
+                lines.append(f"| {low / 60:.1f} to {high / 60:.1f} | {len(some)} | {cells} |")
         return [*lines, "", "```text", *self.table.lines(), "```"]
 
 

@@ -77,10 +77,8 @@ def fit_and_write(
         with replacing(outputs["history"], overwrite) as partial:
             model.history_.to_jsonl(partial)
     if "report" in outputs:
-        from dkmeans.plot.report import model_report
-
-        model_report(model, outputs["report"], saved=outputs.get("model"))
-    if "labels" in outputs:
+        _report(model, source, outputs, overwrite=overwrite)
+    elif "labels" in outputs:
         with display.tasks("labels"):
             write_labels(
                 model.labels_, outputs["labels"], overwrite=overwrite, threads=plan.threads
@@ -100,6 +98,20 @@ def fit_and_write(
         "outputs": outputs,
         "plan": asdict(plan),
     }
+
+
+def _report(model: KMeans, source: Source, outputs: dict[str, str], *, overwrite: bool) -> None:
+    """Write the report with a profile of all rows, and in its pass the labels that are wanted."""
+    from dkmeans import profile
+    from dkmeans.plot.report import NEAREST, model_report
+    from dkmeans.plot.tables import Described
+
+    labels = outputs.get("labels")
+    found = profile(model, source, nearest=NEAREST, labels_path=labels, overwrite=overwrite)
+    which = "one pass after the fit" if labels is None else "the pass that wrote the labels"
+    rows = f", over all {found.sizes.sum():,} rows, from {which}"
+    described = Described(found, "Means", rows)
+    model_report(model, outputs["report"], described=described, saved=outputs.get("model"))
 
 
 def summary(results: dict[str, Any]) -> list[tuple[str, str]]:

@@ -28,6 +28,7 @@ from dkmeans.data.graphs import gathered
 from dkmeans.data.source import kernel_view
 from dkmeans.engine import progress
 from dkmeans.errors import DataError
+from dkmeans.record.facts import peak_bytes
 
 FAN_IN = 8  # parts combined at once
 TASKS_PER_THREAD = 64  # at least, before small blocks share a task: threads end a pass together
@@ -64,21 +65,23 @@ def finished(step: Any, whole: Any, threads: int) -> Any:
 
 @dataclass(frozen=True)
 class Tally:
-    """What some passes cost."""
+    """What some passes cost, and the most memory that a process which read for them had so far."""
 
     passes: int = 0
     bytes_read: int = 0
     rows: int = 0
     seconds: float = 0.0
+    peak_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """A part with the count of what was read for it."""
+    """A part with the count of what was read for it, and the peak of the processes that did."""
 
     part: Any
     rows: int
     read_bytes: int
+    peak_bytes: int = 0
 
     @staticmethod
     def combine(outcomes: Sequence[_Outcome]) -> _Outcome:
@@ -86,6 +89,7 @@ class _Outcome:
             type(outcomes[0].part).combine([o.part for o in outcomes]),
             sum(o.rows for o in outcomes),
             sum(o.read_bytes for o in outcomes),
+            max(o.peak_bytes for o in outcomes),
         )
 
     def join(self, other: _Outcome) -> _Outcome:
@@ -104,6 +108,7 @@ class _Job:
     sizes: tuple[int, ...] = ()
     buffers: Buffers = field(default_factory=Buffers)
     together: int = 1  # blocks that share a task
+    on_cluster: bool = False
 
     def read(self, weights: AnyArray | None, task: int) -> _Outcome:
         """Read the blocks of a task in turn, one where it has weights, and do the step to each."""
@@ -137,7 +142,8 @@ class _Job:
         self._check(len(view), None if weights is None else len(flat), block)
         part = self.step(view, np.ascontiguousarray(flat, np.float64), offset, block)
         progress.block_done(len(view), view.nbytes, relay=self.relay)
-        return _Outcome(part, len(view), view.nbytes)
+        peak = peak_bytes() if self.on_cluster else None
+        return _Outcome(part, len(view), view.nbytes, peak or 0)
 
 
 def default_threads() -> int:
@@ -184,9 +190,10 @@ class Passes:
         else:
             outcome = self._run_dask(blocks, step)
         self.total = Tally(
-            self.total.passes + 1,
+            self.total.passes + (not blocks.counted),
             self.total.bytes_read + (0 if blocks.resident else outcome.read_bytes),
             self.total.rows + outcome.rows,
+            peak_bytes=max(self.total.peak_bytes, outcome.peak_bytes),
         )
         on_worker = self.cluster is not None and not blocks.in_memory
         return cast(P, outcome.part if on_worker else finished(step, outcome.part, self.threads))
@@ -260,12 +267,15 @@ class Passes:
         cluster = self.cluster
         relay = cluster is not None and progress.watched()
         together = self._together(blocks)
-        job = _Job(step, blocks.offsets, relay, sizes=blocks.sizes or (), together=together)
+        sizes, on_cluster = blocks.sizes or (), cluster is not None
+        job = _Job(
+            step, blocks.offsets, relay, sizes=sizes, together=together, on_cluster=on_cluster
+        )
         if isinstance(blocks.X, Reader):
             job = replace(job, reader=blocks.X, buffers=self._buffers)
             if blocks.weights is None:
                 blocks = replace(blocks, sizes=_sums(job.sizes, together))
-        outcome = _tree(blocks, job, on_cluster=cluster is not None)
+        outcome = _tree(blocks, job, on_cluster=on_cluster)
         if cluster is not None:
             with progress.relaying(cluster.client):
                 result = cluster.result(outcome)
@@ -333,7 +343,8 @@ def _finish(boxes: Any, axis: Any = None, keepdims: Any = None, *, step: Any) ->
 
     outcome = _combine(boxes)[0, 0]
     part = finished(step, outcome.part, get_worker().state.nthreads)
-    return _box(replace(outcome, part=part))
+    peak = max(outcome.peak_bytes, peak_bytes() or 0)
+    return _box(replace(outcome, part=part, peak_bytes=peak))
 
 
 def _same(box: AnyArray, axis: Any = None, keepdims: Any = None) -> AnyArray:
