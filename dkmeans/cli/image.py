@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dkmeans.data.image_source import Image
-    from dkmeans.image import Quantized
+    from dkmeans.quantized import Quantized
 
 _OUTPUTS = ("output", "labels", "palette")
 _EXAMPLE = """

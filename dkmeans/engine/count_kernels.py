@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from dkmeans.engine.compiled import ALLOCATES, ENTRY
+
 _ROWS = 4096  # whose codes are found before they are counted, which is four times as fast
 
 
-@njit(cache=True, nogil=True)
+@njit(**(ENTRY | ALLOCATES))
 def count(X, columns, skip_zero, dense):
     """Add 1 to ``dense`` (256**columns,) at the code of each row of X (n, d) uint8.
 
@@ -31,7 +33,7 @@ def count(X, columns, skip_zero, dense):
                 dense[codes[i]] += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def gather(dense, codes, counts):
     """Write the codes whose count is not 0, in ascending order, and these counts."""
     at = 0
@@ -41,7 +43,7 @@ def gather(dense, codes, counts):
             at += 1
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def add_cells(rows, points, weights, shift, cells, sums, masses):
     """Add up weighted ``points`` (n, d) by the cell that their ``rows`` (n, columns) uint8 are in.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from dkmeans.engine.compiled import ENTRY, INNER
 from dkmeans.engine.grid import LEVEL_BITS
 from dkmeans.engine.sum_kernels import add_exact
 
@@ -12,7 +13,7 @@ _SPLIT = 2.0**27 + 1
 _LEVEL = 2.0**LEVEL_BITS
 
 
-@njit(nogil=True)
+@njit(**INNER)
 def _two_sum(a, b):
     """``a + b``, exactly, as a sum of two."""
     high = a + b
@@ -20,7 +21,7 @@ def _two_sum(a, b):
     return high, (a - (high - of_b)) + (b - of_b)
 
 
-@njit(nogil=True)
+@njit(**INNER)
 def two_product(a, b):
     """``a * b``, exactly, as a sum of two."""
     high = a * b
@@ -32,7 +33,7 @@ def two_product(a, b):
     return high, ((a0 * b0 - high) + a0 * b1 + a1 * b0) + a1 * b1
 
 
-@njit(nogil=True)
+@njit(**INNER)
 def _add(a, a1, b, b1):
     """Sum of two such numbers."""
     high, low = _two_sum(a, b)
@@ -41,14 +42,14 @@ def _add(a, a1, b, b1):
     return _two_sum(high, low + rest)
 
 
-@njit(nogil=True)
+@njit(**INNER)
 def _multiply(a, a1, b, b1):
     """Product of two such numbers."""
     high, low = two_product(a, b)
     return _two_sum(high, low + (a * b1 + a1 * b))
 
 
-@njit(nogil=True)
+@njit(**INNER)
 def _from_levels(levels, at, finest):
     """The sum ``levels[at]``, whose last level counts multiples of ``finest``; see ``grid.py``."""
     high, low, step = 0.0, 0.0, finest
@@ -60,7 +61,7 @@ def _from_levels(levels, at, finest):
     return high, low
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def add_own(sums, finest, masses, finest_mass, counts, centers, origin, total):
     """Add to the exact sum ``total`` what of the inertia depends on the assignment.
 
@@ -83,7 +84,7 @@ def add_own(sums, finest, masses, finest_mass, counts, centers, origin, total):
             add_exact(total, value1)
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def add_moments(X, labels, totals):
     """Add the rows of X (n, d), and their squares where there is room, to those of their label.
 
@@ -103,7 +104,7 @@ def add_moments(X, labels, totals):
                 at[0], at[1] = _add(at[0], at[1], value, value1)
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def add_totals(totals, at, others):
     """Add ``others`` (powers, m, d, 2) to ``totals[:, at]``, where ``at`` is (m,)."""
     for power in range(others.shape[0]):
@@ -113,7 +114,7 @@ def add_totals(totals, at, others):
                 to[0], to[1] = _add(to[0], to[1], more[0], more[1])
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def variances(totals, counts, out):
     """Write to ``out`` (k, d) the variance from the sums of rows and squares, ``totals``.
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numba import njit
 
+from dkmeans.engine.compiled import ALLOCATES, ENTRY, INNER
 from dkmeans.engine.doubled_kernels import two_product
 from dkmeans.engine.sum_kernels import add_exact, add_exact_tile, largest
 
@@ -14,13 +15,13 @@ TILE = 1024  # rows whose squares are formed at once
 TOO_LARGE = 1e290  # for a weight, a square or their product, of which the rounding is found
 
 
-@njit(nogil=True)
+@njit(**INNER)
 def _refused(x, w):
     """Whether a value is infinite, or too large for its square to be weighted; NaN is neither."""
     return x == x and not max(1.0, w) * max(1.0, x * x) < TOO_LARGE
 
 
-@njit(nogil=True)
+@njit(**INNER)
 def _add_plain(column, m, high, low, sums):
     """Add m values, none of them NaN, each with the weight 1, to ``sums`` (3, LIMBS)."""
     split = False
@@ -34,7 +35,7 @@ def _add_plain(column, m, high, low, sums):
         add_exact_tile(sums[2], low, m, top * 2.0**-52)
 
 
-@njit(nogil=True)
+@njit(**INNER)
 def _add_weighted(x, w, sums):
     """Add one value with its weight to ``sums`` (3, LIMBS)."""
     once, once1 = two_product(w, x)
@@ -48,7 +49,7 @@ def _add_weighted(x, w, sums):
         add_exact(sums[2], term)
 
 
-@njit(cache=True, nogil=True)
+@njit(**(ENTRY | ALLOCATES))
 def add_sums(X, weights, sums):
     """Add ``w``, ``w x`` and ``w x^2`` of each feature to the exact sums ``sums`` (d, 3, LIMBS).
 
@@ -82,7 +83,7 @@ def add_sums(X, weights, sums):
     return -1, -1
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def standardize(X, mean, scale):
     """Replace each row of X, float32 or float64, by ``(x - mean) / scale`` in float64."""
     for i in range(X.shape[0]):
@@ -90,7 +91,7 @@ def standardize(X, mean, scale):
             X[i, f] = (np.float64(X[i, f]) - mean[f]) / scale[f]
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def restore(X, mean, scale):
     """Replace each row of X, float32 or float64, by ``x * scale + mean`` in float64."""
     for i in range(X.shape[0]):

@@ -24,7 +24,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from dkmeans._typing import Floats
+from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans.engine.compiled import ENTRY, INNER
 from dkmeans.engine.vector_kernels import (
     BLOCK,
     CHUNK,
@@ -151,40 +152,58 @@ def _nearest_exact(X, i, centers, guess, scores, limit):
     return label
 
 
-@njit(nogil=True)
-def tile_buffers(scorer, d):
-    """Scratch of a block's tiles: panels, norms, rows, best, second, labels, sq, row scores."""
+class Scratch(NamedTuple):
+    """What is known of the rows of one tile; see :func:`scratch_for`."""
+
+    panels: Floats  # (n/ROWS, d, ROWS) float32, moved and scaled
+    norms: Floats  # (n,) float32, squared
+    staged: Floats  # (n, d) float32, rows that are not packed as they are
+    best: Floats  # (n,) float32, the score of the nearest center
+    second: Floats  # (n,) float32, that of the next
+    labels: Ints  # (n,) int32, the nearest center; -1 where a row is not finite
+    scores: Floats  # (k,) float32, of one row
+    sq: Floats  # (n,) float64, squared distances
+    costs: Floats  # (n,) float64, the same with the weights
+    squares: Floats  # (d,) float64, of one row
+
+
+def scratch_for(X: AnyArray, scorer: Scorer) -> Scratch:
+    """Scratch for the tiles of a block X (n, d)."""
+    d = X.shape[1]
     n = max(ROWS, min(TILE, TILE_BYTES // (4 * max(1, d)) // ROWS * ROWS))
-    return (
+    norms, best, second = np.empty((3, n), np.float32)
+    sq, costs = np.empty((2, n))
+    return Scratch(
         np.empty((n // ROWS, d, ROWS), np.float32),
-        np.empty(n, np.float32),
+        norms,
         np.empty((n, d), np.float32),
-        np.empty(n, np.float32),
-        np.empty(n, np.float32),
+        best,
+        second,
         np.empty(n, np.int32),
-        np.empty(n, np.float64),
-        np.empty(scorer.rows.shape[0], np.float32),
+        np.empty(len(scorer.rows), np.float32),
+        sq,
+        costs,
+        np.empty(d),
     )
 
 
-@njit(nogil=True)
-def assign_tile(X, start, m, scorer, buffers):
-    """Return a buffer with the nearest center of each of m rows; -1 where not finite."""
-    panels, norms, staged, best, second, labels, _, _ = buffers
+@njit(**INNER)
+def assign_tile(X, start, m, scorer, scratch):
+    """Find the nearest center of each of m rows, and what else ``scratch`` says of its score."""
+    panels, norms, staged, best, second, labels, _, _, _, _ = scratch
     moved = not (is_single(X) and scorer.single)
     if moved:
         _stage(X, start, m, scorer.shift, scorer.scale, staged)
     pack_rows(X, start, m, staged, moved, scorer.shift32, scorer.scale32, panels, norms)
     count = (m + ROWS - 1) // ROWS
     score_panels(panels, scorer.packed, scorer.const, best, second, labels, count)
-    _decide(X, start, m, scorer, buffers)
-    return labels
+    _decide(X, start, m, scorer, scratch)
 
 
 @njit(nogil=True, inline="always")
-def _decide(X, start, m, scorer, buffers):
+def _decide(X, start, m, scorer, scratch):
     """Decide by the direct formula the rows whose two best scores are too close to tell apart."""
-    _, norms, _, best, second, labels, _, _ = buffers
+    norms, best, second, labels = scratch.norms, scratch.best, scratch.second, scratch.labels
     share = np.float32(1.02) * scorer.gamma
     group, groups = 0, (m + LANES - 1) // LANES
     while True:
@@ -195,11 +214,11 @@ def _decide(X, start, m, scorer, buffers):
             doubt = share * norms[i]
             clear = second[i] - best[i] > scorer.slack[labels[i]] + doubt
             if not (clear and norms[i] < _HUGE):  # the norm of a row not finite is neither
-                labels[i] = _decide_row(X, start, i, scorer, buffers, doubt)
+                labels[i] = _decide_row(X, start, i, scorer, scratch, doubt)
         group += 1
 
 
-@njit(nogil=True, fastmath={"contract", "reassoc"})
+@njit(**INNER, fastmath={"contract", "reassoc"})
 def _score_row(panels, i, rows, x, scores):
     """Write the products of row i of a tile and each center, all features in any order."""
     for f in range(x.shape[0]):
@@ -212,13 +231,13 @@ def _score_row(panels, i, rows, x, scores):
 
 
 @njit(nogil=True, inline="always")
-def _decide_row(X, start, i, scorer, buffers, doubt):
+def _decide_row(X, start, i, scorer, scratch, doubt):
     """Nearest center to row i of a tile by the direct formula.
 
     Unless its scores are not finite, a long row is scored again, to find the few centers that come
     into question; ``doubt`` is its share of the error.
     """
-    panels, norms, staged, _, _, labels, _, scores = buffers
+    panels, norms, staged, _, _, labels, scores, _, _, _ = scratch
     d, limit = X.shape[1], np.float32(np.inf)
     if norms[i] < _HUGE and d >= LANES:
         _score_row(panels, i, scorer.rows, staged[0], scores)
@@ -232,15 +251,15 @@ def _decide_row(X, start, i, scorer, buffers, doubt):
     return _nearest_exact(X, start + i, scorer.exact, labels[i], scores, limit)
 
 
-@njit(nogil=True)
-def sq_tile(X, start, m, centers, labels, sq):
+@njit(**INNER)
+def sq_tile(X, start, m, centers, labels, squares, sq):
     """Write the direct squared distance, in float64, of each of m rows to the center it is given.
 
     Up to 8 features are added in their order. More are folded in half until 8 remain: an order
-    that is the same on every processor and for every row, and that vectorises.
+    that is the same on every processor and for every row, and that vectorises. ``squares`` (d,)
+    is scratch.
     """
     d = X.shape[1]
-    squares = np.empty(d, np.float64)
     for i in range(m):
         j = labels[i]
         total = 0.0
@@ -259,19 +278,23 @@ def sq_tile(X, start, m, centers, labels, sq):
         sq[i] = total
 
 
-@njit(cache=True, nogil=True)
-def assign(X, scorer, labels):
+def assign(X: AnyArray, scorer: Scorer, labels: Ints) -> None:
     """Write the label of each row of X (n, d) to ``labels`` (n,) int32; -1 where not finite."""
-    buffers = tile_buffers(scorer, X.shape[1])
-    step = buffers[1].shape[0]
+    _assign(X, scorer, scratch_for(X, scorer), labels)
+
+
+@njit(**ENTRY)
+def _assign(X, scorer, scratch, labels):
+    found = scratch.labels
+    step = found.shape[0]
     for start in range(0, X.shape[0], step):
         m = min(step, X.shape[0] - start)
-        found = assign_tile(X, start, m, scorer, buffers)
+        assign_tile(X, start, m, scorer, scratch)
         for i in range(m):
             labels[start + i] = found[i]
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def distances(X, centers, out):
     """Write the distance of each row of X (n, d) to each center (k, d) to ``out`` (n, k)."""
     for i in range(X.shape[0]):

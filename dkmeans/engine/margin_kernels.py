@@ -9,21 +9,23 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from dkmeans.engine.kernels import assign_tile, tile_buffers
+from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans.engine.compiled import ENTRY, INNER
+from dkmeans.engine.kernels import Scorer, assign_tile, scratch_for
 
 _DOWN = 1.0 - 2.0**-20  # makes up for the rounding of the few operations that follow it
 _HUGE = 1e38
 _LEAST = 2.0**-126  # below it float32 has fewer digits
 
 
-@njit(nogil=True)
+@njit(**INNER)
 def _single(bound):
     """A lower bound as float32, which must not round it up: to infinity, or near to 0."""
     return np.float32(min(bound, _HUGE)) if bound >= _LEAST else np.float32(0)
 
 
-@njit(nogil=True, error_model="numpy")
-def margin_tile(start, m, scorer, buffers, margins, reach):
+@njit(**INNER)
+def margin_tile(start, m, scorer, scratch, margins, reach):
     """Write the margins of m assigned rows to ``margins`` from ``start`` on, float32.
 
     ``reach`` (k,) becomes at least the distance of each of these rows to its center. With ``h``
@@ -33,9 +35,9 @@ def margin_tile(start, m, scorer, buffers, margins, reach):
     A row whose two best scores were too close to tell apart may have the label of another center
     than that of the best score, whose slack is not known here: it is at most the largest.
     """
-    _, norms, _, best, second, labels, _, _ = buffers
+    norms, best, second, labels = scratch.norms, scratch.best, scratch.second, scratch.labels
     share, slack = 1.02 * np.float64(scorer.gamma), scorer.slack
-    top = np.float64(slack.max())
+    top = np.float64(scorer.most_slack)
     for i in range(m):
         j, norm = labels[i], np.float64(norms[i])
         if j < 0:
@@ -57,20 +59,24 @@ def margin_tile(start, m, scorer, buffers, margins, reach):
         reach[j] = max(reach[j], near / scorer.scale / _DOWN)
 
 
-@njit(cache=True, nogil=True)
-def reassign(X, scorer, labels, margins, reach):
+def reassign(X: AnyArray, scorer: Scorer, labels: Ints, margins: Floats, reach: Floats) -> None:
     """Write label and margin of each row of X (n, d); ``reach`` (k,) as :func:`margin_tile`."""
-    buffers = tile_buffers(scorer, X.shape[1])
-    step = buffers[1].shape[0]
+    _reassign(X, scorer, scratch_for(X, scorer), labels, margins, reach)
+
+
+@njit(**ENTRY)
+def _reassign(X, scorer, scratch, labels, margins, reach):
+    found = scratch.labels
+    step = found.shape[0]
     for start in range(0, X.shape[0], step):
         m = min(step, X.shape[0] - start)
-        found = assign_tile(X, start, m, scorer, buffers)
-        margin_tile(start, m, scorer, buffers, margins, reach)
+        assign_tile(X, start, m, scorer, scratch)
+        margin_tile(start, m, scorer, scratch, margins, reach)
         for i in range(m):
             labels[start + i] = found[i]
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def stale(labels, bounds, limits, rows):
     """Write to ``rows`` the rows whose bound the limit (k,) of their cluster has reached.
 
@@ -83,7 +89,7 @@ def stale(labels, bounds, limits, rows):
     return count
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def settle_rows(rows, fresh, margins, total, labels, bounds, moved, previous):
     """Enter fresh labels and margins of ``rows``; those that changed sides are listed.
 
@@ -102,7 +108,7 @@ def settle_rows(rows, fresh, margins, total, labels, bounds, moved, previous):
     return count
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def choose(labels, margins, weights, cuts, unit, rows, floor, spread):
     """Write to ``rows`` the rows whose margin is at most the cut (k,) of their cluster.
 

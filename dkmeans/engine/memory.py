@@ -193,8 +193,8 @@ def code_bytes() -> int:
     """Bytes that the code of a fit takes, without readers: less where Numba has it in its cache."""
     from dkmeans.engine import sum_kernels
 
-    folder = sum_kernels.lloyd.stats.cache_path
-    cached = folder is not None and any(Path(folder).glob("sum_kernels.lloyd-*.nbi"))
+    folder = sum_kernels._lloyd.stats.cache_path
+    cached = folder is not None and any(Path(folder).glob("sum_kernels._lloyd-*.nbi"))
     return CODE_BYTES if cached else FIXED_BYTES
 
 

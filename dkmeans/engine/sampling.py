@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from dkmeans.engine.compiled import INNER
+
 
 def stream_key(seed: int, *stream: int) -> np.uint64:
     """Key of one stream of :func:`uniform` numbers."""
@@ -28,7 +30,7 @@ def uniform(key, row):
     return (np.float64(z >> np.uint64(12)) + 0.5) * 2.0**-52
 
 
-@njit(nogil=True)
+@njit(**INNER)
 def _after(keys, rows, i, key, row):
     """Whether entry ``i`` comes after (key, row); equal keys are ordered by row."""
     return keys[i] > key or (keys[i] == key and rows[i] > row)

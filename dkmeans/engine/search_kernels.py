@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from dkmeans.engine.compiled import ENTRY, INNER
 from dkmeans.engine.search import Effort
 from dkmeans.engine.search_state_kernels import (
     CHANGE,
-    COMPILED,
     FAR,
     FRESH,
-    INNER,
     MASS,
     NEAR,
     NEVER,
@@ -46,10 +45,9 @@ from dkmeans.engine.search_state_kernels import (
 from dkmeans.engine.search_workspace import WIDTH, Workspace
 
 BOUNDED = 24  # centers from which Lloyd keeps bounds instead of scanning all rows
-_ENTRY: dict[str, Any] = {**COMPILED, "cache": True}
 
 
-@njit(**_ENTRY)
+@njit(**ENTRY)
 def _seed(work):
     """k-means++ (Arthur and Vassilvitskii 2007); return the cost.
 
@@ -82,7 +80,7 @@ def _seed(work):
     return cost_of(work)
 
 
-@njit(**_ENTRY)
+@njit(**ENTRY)
 def _swaps(work, score, cost, most, patience):
     """LS++ (Lattanzi and Sohler 2019): swaps for rows drawn by D^2, kept where the cost falls.
 
@@ -107,7 +105,7 @@ def _swaps(work, score, cost, most, patience):
     return cost
 
 
-@njit(**_ENTRY)
+@njit(**ENTRY)
 def _lloyd(work, score, cost, tol, most):
     """Lloyd's iterations until the cost falls by less than ``tol`` of it; return the cost.
 
@@ -188,7 +186,7 @@ def _assign_few(work, score, many):
     """
     near, follow, own = work.dist[NEAR], work.dist[NEXT], work.own
     moved, few = work.stats[SHIFT], work.few[: (many + 3) // 4]
-    count = 0
+    count = np.int64(0)  # the literal would have a scan compiled for it
     for b in range(near.shape[0]):
         score(work.tiles, b, few, work.scores, work.labels)
         for i in range(WIDTH):
@@ -228,7 +226,7 @@ def _settle(work, score, kept, worth, iterations):
     return explained
 
 
-@njit(**_ENTRY)
+@njit(**ENTRY)
 def _shake(work, score, cost, most, patience, worth, iterations):
     """Random swaps, each followed by a local Lloyd before it is judged (Fraenti 2018)."""
     failed = 0
@@ -257,7 +255,7 @@ def _shake(work, score, cost, most, patience, worth, iterations):
     return cost
 
 
-@njit(**_ENTRY)
+@njit(**ENTRY)
 def _start(work, score):
     """From the centers given; return the cost."""
     scan_all(work, score)

@@ -13,12 +13,12 @@ et al. 2004; Lattanzi and Sohler 2019). Sums of rows are in float64.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numba import cfunc, float32, int32, int64, njit, void
 
 from dkmeans._typing import AnyArray
+from dkmeans.engine.compiled import INNER
 from dkmeans.engine.sampling import uniform
 from dkmeans.engine.search_workspace import WIDTH, Workspace
 
@@ -26,9 +26,6 @@ FAR = np.float32(1e15)  # coordinates of the centers that fill up a group of fou
 NEVER = np.float32(3e38)  # further than any of them
 ROUNDED = np.float32(1.0001)  # allows for distances summed in another way
 
-COMPILED: dict[str, Any] = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-COMPILED["_nrt"] = False  # nothing is allocated, so nothing is counted
-INNER: dict[str, Any] = {**COMPILED, "no_cpython_wrapper": True}
 NEAR, NEXT, FRESH, GONE = 0, 1, 2, 3  # squared distance to the nearest center, the second,
 # the one on trial, the one given up
 LOSS, CHANGE, MASS, SHIFT = 0, 1, 2, 3  # of removing a center, with the trial; weight; move
@@ -310,7 +307,7 @@ def swap(work, score, j):
         work.spare[f] = work.centers[j // 4, f, j % 4]
     sweep(work.tiles, work.spare, gone)
     place(work, j)
-    count = 0
+    count = np.int64(0)  # the literal would have a scan compiled for it
     for b in range(work.tiles.shape[0]):
         for i in range(WIDTH):
             rows[count] = b * WIDTH + i

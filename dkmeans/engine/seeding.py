@@ -115,7 +115,17 @@ class TrialStep:
         scorer = kernels.prepare(self.trials if first else self.centers)
         streams = np.array(self.streams, np.uint64)
         seeding_kernels.try_centers(
-            X, weights, offset, scorer, first, self.trials, streams, costs, keys, rows
+            X,
+            weights,
+            offset,
+            scorer,
+            kernels.scratch_for(X, scorer),
+            first,
+            self.trials,
+            streams,
+            costs,
+            keys,
+            rows,
         )
         drawn = []
         for key, row in zip(keys.ravel(), rows.ravel(), strict=True):

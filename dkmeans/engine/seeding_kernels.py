@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from dkmeans.engine.kernels import assign_tile, sq_tile, tile_buffers
+from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans.engine.compiled import ALLOCATES, ENTRY
+from dkmeans.engine.kernels import Scorer, assign_tile, scratch_for, sq_tile
 from dkmeans.engine.sampling import offer, uniform
 from dkmeans.engine.sum_kernels import add_exact, count_tile
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def survey(X, weights, offset, stream_keys, keys, rows, sizes, low, high):
     """Range of each feature, the first value that is not finite, and one draw of rows a stream.
 
@@ -48,7 +50,7 @@ def survey(X, weights, offset, stream_keys, keys, rows, sizes, low, high):
     return bad_row, bad_column, finite, positive
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def below(n, offset, stream, limit, keys, rows):
     """Write the keys, below ``limit``, of n rows from ``offset`` on; return how many there are."""
     count = 0
@@ -59,13 +61,13 @@ def below(n, offset, stream, limit, keys, rows):
     return count
 
 
-@njit(cache=True, nogil=True)
+@njit(**(ENTRY | ALLOCATES))
 def measure(X, centers, labels, sq):
     """Write to ``sq`` (n,) the squared distance of each row of X to the center of its label."""
-    sq_tile(X, 0, X.shape[0], centers, labels, sq)
+    sq_tile(X, 0, X.shape[0], centers, labels, np.empty(X.shape[1]), sq)
 
 
-@njit(cache=True, nogil=True)
+@njit(**(ENTRY | ALLOCATES))
 def draw_by_cost(X, weights, centers, labels, offset, stream, limit, keys, rows):
     """Offer the rows of X to a heap of the smallest ``u / (w D^2)`` up to ``limit``; its size.
 
@@ -75,10 +77,10 @@ def draw_by_cost(X, weights, centers, labels, offset, stream, limit, keys, rows)
     below.
     """
     step, size = 256, 0
-    sq = np.empty(step)
+    sq, squares = np.empty(step), np.empty(X.shape[1])
     for start in range(0, X.shape[0], step):
         m = min(step, X.shape[0] - start)
-        sq_tile(X, start, m, centers, labels[start : start + m], sq)
+        sq_tile(X, start, m, centers, labels[start : start + m], squares, sq)
         for i in range(m):
             part = sq[i] * weights[start + i] if weights.shape[0] > 0 else sq[i]
             if part > 0.0:
@@ -88,38 +90,43 @@ def draw_by_cost(X, weights, centers, labels, offset, stream, limit, keys, rows)
     return size
 
 
-@njit(cache=True, nogil=True)
-def attract(X, weights, scorer, magics, masses, counts):
+def attract(
+    X: AnyArray, weights: Floats, scorer: Scorer, magics: Floats, masses: Ints, counts: Ints
+) -> None:
     """Add to ``counts`` (k,) and ``masses`` (k, levels) the rows nearest to each center."""
-    buffers = tile_buffers(scorer, X.shape[1])
-    step = buffers[1].shape[0]
+    _attract(X, weights, scorer, scratch_for(X, scorer), magics, masses, counts)
+
+
+@njit(**ENTRY)
+def _attract(X, weights, scorer, scratch, magics, masses, counts):
+    labels = scratch.labels
+    step = labels.shape[0]
     for start in range(0, X.shape[0], step):
         m = min(step, X.shape[0] - start)
-        labels = assign_tile(X, start, m, scorer, buffers)
+        assign_tile(X, start, m, scorer, scratch)
         count_tile(start, m, labels, weights, magics, masses, counts)
 
 
-@njit(cache=True, nogil=True)
-def try_centers(X, weights, offset, scorer, first, trials, streams, costs, keys, rows):
+@njit(**(ENTRY | ALLOCATES))
+def try_centers(X, weights, offset, scorer, scratch, first, trials, streams, costs, keys, rows):
     """Cost with each of the trial centers added, and the next draws that would follow each.
 
     ``first`` says that there are no centers yet (the scorer is then not used). Written: the exact
     sums ``costs`` (t, LIMBS), and ``keys`` and ``rows`` (t, s): for each trial and stream, the row
     with the smallest ``-log(u) / (w D^2)``, which is a draw in proportion to ``w D^2``.
     """
-    buffers = tile_buffers(scorer, X.shape[1])
-    sq, step = buffers[6], buffers[1].shape[0]
+    labels, sq, step = scratch.labels, scratch.sq, scratch.sq.shape[0]
     t, s = keys.shape
     draws = np.empty(s, np.float64)
     trial_sq = np.empty((t, step), np.float64)
     given = np.empty(step, np.int32)
     for start in range(0, X.shape[0], step):
         m = min(step, X.shape[0] - start)
-        labels = assign_tile(X, start, m, scorer, buffers)
-        sq_tile(X, start, m, scorer.exact, labels, sq)
+        assign_tile(X, start, m, scorer, scratch)
+        sq_tile(X, start, m, scorer.exact, labels, scratch.squares, sq)
         for a in range(t):
             given[:] = a
-            sq_tile(X, start, m, trials, given, trial_sq[a])
+            sq_tile(X, start, m, trials, given, scratch.squares, trial_sq[a])
         for i in range(m):
             row = start + i
             weight = weights[row] if weights.shape[0] > 0 else 1.0

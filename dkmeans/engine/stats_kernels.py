@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from dkmeans.engine.compiled import ALLOCATES, ENTRY
 from dkmeans.engine.kernels import sq_tile
 from dkmeans.engine.sampling import offer
 from dkmeans.engine.sum_kernels import add_exact
@@ -12,24 +13,24 @@ from dkmeans.engine.sum_kernels import add_exact
 _ROWS = 256  # measured at once
 
 
-@njit(cache=True, nogil=True)
+@njit(**(ENTRY | ALLOCATES))
 def add_distances(X, centers, labels, distances, squares):
     """Add the distance of each row of X to the center of its label, and its square.
 
     ``distances`` and ``squares`` (k, LIMBS) are exact sums, one a label; -1 adds nothing.
     """
-    sq = np.empty(_ROWS)
+    sq, row = np.empty(_ROWS), np.empty(X.shape[1])
     for start in range(0, X.shape[0], _ROWS):
         m = min(_ROWS, X.shape[0] - start)
         found = labels[start : start + m]
-        sq_tile(X, start, m, centers, found, sq)
+        sq_tile(X, start, m, centers, found, row, sq)
         for i in range(m):
             if found[i] >= 0:
                 add_exact(distances[found[i]], np.sqrt(sq[i]))
                 add_exact(squares[found[i]], sq[i])
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def add_silhouettes(distances, labels, sums):
     """Add the simplified silhouette of each row to the exact sum (k, LIMBS) of its label.
 
@@ -48,7 +49,7 @@ def add_silhouettes(distances, labels, sums):
             add_exact(sums[own], (b - a) / max(a, b))
 
 
-@njit(cache=True, nogil=True)
+@njit(**(ENTRY | ALLOCATES))
 def nearest_rows(X, centers, labels, keys, rows):
     """Keep the rows of X nearest to the center of their label, by squared distance.
 
@@ -56,11 +57,11 @@ def nearest_rows(X, centers, labels, keys, rows):
     many each holds, (k,).
     """
     sizes = np.zeros(keys.shape[0], np.int64)
-    sq = np.empty(_ROWS)
+    sq, row = np.empty(_ROWS), np.empty(X.shape[1])
     for start in range(0, X.shape[0], _ROWS):
         m = min(_ROWS, X.shape[0] - start)
         found = labels[start : start + m]
-        sq_tile(X, start, m, centers, found, sq)
+        sq_tile(X, start, m, centers, found, row, sq)
         for i in range(m):
             j = found[i]
             if j >= 0:
@@ -68,7 +69,7 @@ def nearest_rows(X, centers, labels, keys, rows):
     return sizes
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def count_pairs(ours, theirs, counts):
     """Count the rows of each pair of labels in ``counts`` (k, m); rows without one are left out."""
     for i in range(ours.shape[0]):

@@ -11,7 +11,10 @@ import math
 import numpy as np
 from numba import njit
 
-from dkmeans.engine.kernels import assign_tile, sq_tile, tile_buffers
+from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans.engine.compiled import ALLOCATES, ENTRY, INNER
+from dkmeans.engine.grid import Grid
+from dkmeans.engine.kernels import Scorer, assign_tile, scratch_for, sq_tile
 from dkmeans.engine.margin_kernels import margin_tile
 from dkmeans.engine.sampling import offer
 from dkmeans.engine.vector_sum_kernels import add_rows
@@ -38,7 +41,7 @@ def add_exact(limbs, value):
     limbs[at + 2] += sign * (high >> 32)
 
 
-@njit(nogil=True)
+@njit(**INNER)
 def largest(values, m):
     """Largest of m numbers that are not negative: their bits order as they do, and vectorise."""
     top = np.int64(0)
@@ -74,8 +77,7 @@ def add_exact_tile(limbs, values, m, top):
         add_exact(limbs, fine_sum * (fine / (1.5 * 2.0**52)))
 
 
-@njit(nogil=True, inline="always")
-def _sum_table(sums):
+def _sum_table(sums: Ints) -> tuple[Ints, int]:
     """Where sums (k, 1, d) are added up, and in how many copies: rows of whole vectors.
 
     Few short rows have copies, since they are met again and again.
@@ -84,25 +86,16 @@ def _sum_table(sums):
     if d % EIGHT == 0 and k * d > COPIED:
         return sums.reshape(k, d), 1
     copies = 4 if k * d <= COPIED else 1
-    return np.zeros((copies * k, (d + EIGHT - 1) // EIGHT * EIGHT), np.int64), copies
+    return np.zeros((copies * k, -(-d // EIGHT) * EIGHT), np.int64), copies
 
 
 @njit(nogil=True, inline="always")
-def _fold_table(table, copies, sums):
-    """Add to ``sums`` what was added up beside them."""
-    k, _, d = sums.shape
-    if d % EIGHT == 0 and k * d > COPIED:
-        return
-    for i in range(copies * k):
-        for f in range(d):
-            sums[i % k, 0, f] += table[i, f]
+def _add_tile_levels(X, start, m, labels, weights, grid, rest, sums):
+    """Add to ``sums`` (k, levels, d) the bits of the rows of a tile, rounded to their grids.
 
-
-@njit(nogil=True, inline="always")
-def _add_tile_levels(X, start, m, labels, weights, grid, sums):
-    """Add to ``sums`` (k, levels, d) the bits of the rows of a tile, rounded to their grids."""
+    ``rest`` (d,) holds what of a row is left for the finer ones.
+    """
     weighted, origin, magics = weights.shape[0] > 0, grid.origin, grid.rows
-    rest = np.empty(X.shape[1])
     for i in range(m):
         j, w = labels[i], weights[start + i] if weighted else 1.0
         if j < 0:
@@ -138,7 +131,7 @@ def _first_left_out(found, start, m, bad, labels):
     return bad
 
 
-@njit(nogil=True)
+@njit(**INNER)
 def count_tile(start, m, labels, weights, magics, masses, counts):
     """Add the rows of a tile to the sizes and weights of clusters; weight 0 loses its label."""
     weighted = weights.shape[0] > 0
@@ -178,23 +171,22 @@ def _offer_tile(start, m, labels, sq, far_keys, far_rows, size):
     return size
 
 
-@njit(cache=True, nogil=True)
 def lloyd(
-    X,
-    weights,
-    scorer,
-    grid,
-    sums,
-    masses,
-    counts,
-    inertia,
-    far_keys,
-    far_rows,
-    labels,
-    margins,
-    reach,
-    measure,
-):
+    X: AnyArray,
+    weights: Floats,
+    scorer: Scorer,
+    grid: Grid,
+    sums: Ints,
+    masses: Ints,
+    counts: Ints,
+    inertia: Ints,
+    far_keys: Floats,
+    far_rows: Ints,
+    labels: Ints,
+    margins: Floats,
+    reach: Floats,
+    measure: bool,
+) -> tuple[int, int]:
     """Assign the rows of X (n, d) and add them to their clusters, in one sweep.
 
     ``weights`` has one float64 a row, or none for unit weights. Written: ``sums`` (k, levels, d)
@@ -205,35 +197,54 @@ def lloyd(
     are left alone, which spares the distances. Returns the size of the heap and the first row that
     is not finite, or -1.
     """
-    buffers = tile_buffers(scorer, X.shape[1])
-    sq, parts, step = buffers[6], np.empty(buffers[6].shape[0]), buffers[6].shape[0]
-    plain = weights.shape[0] == 0 and grid.rows.shape[0] == 1
+    (k, levels, d), scratch = sums.shape, scratch_for(X, scorer)
+    plain = len(weights) == 0 and levels == 1
     table, copies = _sum_table(sums if plain else sums[:0])
     base = np.zeros(table.shape[1])
-    for f in range(X.shape[1]):
-        base[f] = grid.rows[0, f] - grid.origin[f]  # exact: the origin is on a coarser grid
+    base[:d] = grid.rows[0] - grid.origin  # exact: the origin is on a coarser grid
+    found = _lloyd(
+        X,
+        weights,
+        scorer,
+        scratch,
+        grid,
+        (sums, masses, counts, inertia),
+        (table, copies, base),
+        (far_keys, far_rows),
+        (labels, margins, reach),
+        plain,
+        measure,
+    )
+    if plain and not np.shares_memory(table, sums):
+        sums[:, 0] += table[:, :d].reshape(copies, k, d).sum(axis=0)
+    return found
+
+
+@njit(**ENTRY)
+def _lloyd(X, weights, scorer, scratch, grid, totals, plainly, farthest, rows, plain, measure):
+    (sums, masses, counts, inertia), (table, copies, base) = totals, plainly
+    (far_keys, far_rows), (labels, margins, reach) = farthest, rows
+    found, sq, step = scratch.labels, scratch.sq, scratch.sq.shape[0]
     size, bad = np.int64(0), np.int64(-1)
     for start in range(0, X.shape[0], step):
         m = min(step, X.shape[0] - start)
-        found = assign_tile(X, start, m, scorer, buffers)
+        assign_tile(X, start, m, scorer, scratch)
         if margins.shape[0] > 0:
-            margin_tile(start, m, scorer, buffers, margins, reach)
+            margin_tile(start, m, scorer, scratch, margins, reach)
         bad = _first_left_out(found, start, m, bad, labels)
         count_tile(start, m, found, weights, grid.weights, masses, counts)
         if plain:
             add_rows(X, start, m, found, base, table, sums.shape[0], copies)
         else:
-            _add_tile_levels(X, start, m, found, weights, grid, sums)
+            _add_tile_levels(X, start, m, found, weights, grid, base, sums)
         if measure:
-            sq_tile(X, start, m, scorer.exact, found, sq)
-            _cost_tile(start, m, found, weights, sq, parts, inertia)
+            sq_tile(X, start, m, scorer.exact, found, scratch.squares, sq)
+            _cost_tile(start, m, found, weights, sq, scratch.costs, inertia)
             size = _offer_tile(start, m, found, sq, far_keys, far_rows, size)
-    if plain:
-        _fold_table(table, copies, sums)
     return size, bad
 
 
-@njit(cache=True, nogil=True)
+@njit(**ENTRY)
 def move(X, weights, rows, old, labels, grid, sums, masses, counts):
     """Take ``rows`` of X from their ``old`` clusters and add them to those of ``labels``.
 
@@ -267,13 +278,13 @@ def move(X, weights, rows, old, labels, grid, sums, masses, counts):
             masses[b, level] += bits
 
 
-@njit(cache=True, nogil=True)
+@njit(**(ENTRY | ALLOCATES))
 def cost(X, weights, centers, labels, total):
     """Add weight * squared distance of the rows of X to their centers to the exact ``total``."""
     step = 256
-    sq, parts = np.empty(step), np.empty(step)
+    sq, parts, squares = np.empty(step), np.empty(step), np.empty(X.shape[1])
     for start in range(0, X.shape[0], step):
         m = min(step, X.shape[0] - start)
         found = labels[start : start + m]
-        sq_tile(X, start, m, centers, found, sq)
+        sq_tile(X, start, m, centers, found, squares, sq)
         _cost_tile(start, m, found, weights, sq, parts, total)

@@ -12,11 +12,11 @@ from matplotlib.ticker import FuncFormatter
 from dkmeans._typing import AnyArray
 from dkmeans.engine import color_spaces
 from dkmeans.errors import DataError
-from dkmeans.image import Quantized
 from dkmeans.plot.canvas import axes_for, horizontal_grid, new_figure, numbers, title
 from dkmeans.plot.draw import LABELLED
 from dkmeans.plot.looks import SQUARES, Found, Look, colours, error_of, names, several, some
 from dkmeans.plot.theme import Theme, theme_of
+from dkmeans.quantized import Quantized
 
 _WIDTH = 4.3  # inches of an image
 _ASPECTS = 0.25, 1.5  # least and greatest height of the room for an image, in its widths

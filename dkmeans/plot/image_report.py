@@ -15,10 +15,10 @@ from dkmeans import plot
 from dkmeans._typing import AnyArray
 from dkmeans.data.outputs import check_output
 from dkmeans.errors import DataError
-from dkmeans.image import Quantized
 from dkmeans.plot.looks import MOST, SQUARES, Found, Look, colours, error_of, names, several, some
 from dkmeans.plot.page import Shot, shot, write_page
 from dkmeans.plot.tables import Cell, Lines, Table
+from dkmeans.quantized import Quantized
 from dkmeans.record.facts import peak_bytes, versions
 
 _LONG = 256  # colours of a palette that are listed

@@ -9,8 +9,8 @@ import numpy as np
 
 from dkmeans._typing import AnyArray, Floats
 from dkmeans.errors import DataError
-from dkmeans.image import Quantized
 from dkmeans.plot.canvas import number
+from dkmeans.quantized import Quantized
 
 MOST = 12  # images beside the original; of more, some are shown
 SQUARES = 64  # pixels of the longer side of an image, up to which they are drawn as squares

@@ -1,0 +1,366 @@
+"""What quantizing found: a palette, and which pixel has which of its colours."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import dask
+import dask.array as da
+import numpy as np
+from dask.utils import format_bytes
+
+from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans.data import image_sinks
+from dkmeans.data.dithering import DITHER_BYTES, dithered
+from dkmeans.data.image_sinks import Picture
+from dkmeans.data.image_source import Image
+from dkmeans.data.outputs import check_output, replacing
+from dkmeans.engine import progress
+from dkmeans.engine.memory import memory_limit as limit_of
+from dkmeans.engine.painting import Painter
+from dkmeans.engine.passes import default_threads
+from dkmeans.errors import DataError, MemoryLimitError, OutputError
+from dkmeans.palettes import Palette
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_INDICES = 256  # colours of a PNG with a palette, at most
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """An image in few colours.
+
+    Parameters
+    ----------
+    found : the colours, and which pixel has which.
+    source : the image that they are of.
+    memory_limit : bytes that what is done with them may use above what the process has.
+    """
+
+    found: Palette
+    source: Image
+    memory_limit: int | str | None = None
+
+    @property
+    def palette(self) -> AnyArray:
+        """The colours (k, bands) in the type of the image, that of the most pixels first."""
+        return self.found.colors
+
+    @property
+    def shares(self) -> Floats:
+        """Share of the pixels that each colour has, (k,)."""
+        return np.asarray(self.found.sizes / self.found.sizes.sum())
+
+    @property
+    def hex(self) -> tuple[str, ...]:
+        """The colours as ``#rrggbb``, where they have 8 bits and 1 or 3 bands."""
+        if self.palette.dtype != np.uint8 or self.palette.shape[1] not in (1, 3):
+            raise DataError(f"{self.palette.shape[1]} bands of {self.palette.dtype} have no names")
+        return tuple(
+            image_sinks.hex_name(color) for color in image_sinks.rgb(self.palette).tolist()
+        )
+
+    @property
+    def centers(self) -> Floats:
+        """The centers (k, bands), of which the palette is rounded; in the space of the search.
+
+        Those of standardized bands are in the units of the image.
+        """
+        return self.found.centers
+
+    @property
+    def inertia(self) -> float:
+        """Sum of squared distances of all pixels to their centers, in the space of the search."""
+        return self.found.inertia
+
+    @property
+    def space(self) -> str:
+        """Space of the search: "srgb", "lab" or "oklab"."""
+        return self.found.space
+
+    @property
+    def space_mse(self) -> float:
+        """Mean squared error over pixels and bands of the centers, in the space of the search."""
+        return self.inertia / (int(self.found.sizes.sum()) * len(self.centers[0]))
+
+    @property
+    def mse(self) -> float:
+        """Mean squared error over the pixels and bands of ``image``, exact; in sRGB."""
+        return self.found.sq_error / (int(self.found.sizes.sum()) * len(self.palette[0]))
+
+    @property
+    def psnr(self) -> float:
+        """Peak signal-to-noise ratio in dB; infinite without error, NaN for floats."""
+        if self.palette.dtype.kind not in "iu":
+            return math.nan
+        peak = float(np.iinfo(self.palette.dtype).max)
+        return math.inf if self.mse == 0 else 20 * math.log10(peak / math.sqrt(self.mse))
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Bytes of the colours of all pixels."""
+        return int(self.source.n_pixels * self.palette.itemsize * self.palette.shape[1])
+
+    @property
+    def quantized_bytes(self) -> int:
+        """Bytes of a label for each pixel, in as few bits as hold it, and of the palette."""
+        label_bits = max(1, (len(self.palette) - 1).bit_length())
+        return int(-(-self.source.n_pixels * label_bits // 8) + self.palette.nbytes)
+
+    @property
+    def compression_ratio(self) -> float:
+        """Bytes of the pixels to those of labels and palette, neither of them compressed."""
+        return self.pixel_bytes / self.quantized_bytes
+
+    @property
+    def passes(self) -> int:
+        """Passes over the pixels that the search took, for all k at once."""
+        return self.found.passes
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of the search, without the passes that it shares with other k."""
+        return self.found.seconds
+
+    @cached_property
+    def labels(self) -> Any:
+        """Which colour each pixel has, (height, width) int32; lazy where the image is.
+
+        It is -1 for pixels that take no part: transparent, nodata, or NaN. A DataArray where the
+        image is one.
+        """
+        labels = self._result("labels", 2, np.dtype(np.int32))
+        frame = self.source.said.frame
+        return labels if frame is None else frame.labels(labels)
+
+    @cached_property
+    def image(self) -> Any:
+        """The image in these colours, of the same shape and type; lazy where it is."""
+        pixels = self._result("image", 2 if self.source.flat else 3, self.source.dtype)
+        if not self.source.flat:
+            pixels = np.moveaxis(pixels, 2, self.source.said.channel_axis)
+        frame = self.source.said.frame
+        return pixels if frame is None else frame.image(pixels)
+
+    def preview(self) -> tuple[AnyArray, Ints]:
+        """Pixels (height, width, bands) at even steps, up to 720 each way, and their labels.
+
+        They are read in one pass, at the first call for any k.
+        """
+        return self.source.preview, self._painter().labels(self.source.preview)
+
+    def plot(self, *, theme: str = "light") -> Figure:
+        """Draw the image beside itself in these colours, as :func:`dkmeans.plot.quantization`."""
+        from dkmeans.plot import quantization
+
+        return quantization(self, theme=theme)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write one HTML page on the colours, as :func:`dkmeans.plot.image_report.image_report`."""
+        from dkmeans.plot.image_report import image_report
+
+        image_report(self, path)
+
+    def write(
+        self,
+        image: str | os.PathLike[str] | None = None,
+        *,
+        labels: str | os.PathLike[str] | None = None,
+        palette: str | os.PathLike[str] | None = None,
+        dither: bool = False,
+        overwrite: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        """Write outputs, each whole or not at all; image and labels in one pass over the pixels.
+
+        Parameters
+        ----------
+        image : ends in .png, .tif or .zarr; a PNG has a palette for up to 256 opaque colours. A
+            TIFF of an image that is somewhere on Earth is a GeoTIFF, which takes rasterio.
+        labels : ends in .zarr, or in .tif for a GeoTIFF; -1 is its nodata and ``_FillValue``.
+        palette : ends in .json, .gpl (GIMP) or .png (swatches).
+        dither : spread the error of each pixel of a PNG with a palette over its neighbours (Floyd
+            and Steinberg 1976): areas keep their mean colour, the error of pixels grows, which
+            ``mse`` does not count, and ``labels`` stay those of the nearest colours. Pillow does
+            so with the whole image in memory, 11 bytes a pixel, in a read of its own.
+        overwrite : replace what is there, once the new output is whole.
+        threads : chunks at work at once.
+
+        Raises
+        ------
+        OutputError
+            An output exists already, cannot be written, or its format cannot hold the image.
+        MemoryLimitError
+            The image is too large to be dithered within the limit of the search.
+        """
+        self.check_outputs(
+            image, labels=labels, palette=palette, dither=dither, overwrite=overwrite
+        )
+        if palette is not None:
+            image_sinks.write_palette(palette, self.palette, self.shares, overwrite=overwrite)
+        if image is None and labels is None:
+            return
+        with ExitStack() as stack:
+            threads = threads or default_threads()
+            marks = self._marks(threads)
+            if labels is not None:
+                kind = image_sinks.kind_of_output(labels, image_sinks.LABELS)
+                partial = stack.enter_context(replacing(labels, overwrite, folder=kind == ".zarr"))
+                picture = self._labels_picture()
+                store = stack.enter_context(image_sinks.writing_labels(partial, kind, picture))
+                marks = _storing(marks, store)
+                if image is None or dither:
+                    deque(marks, maxlen=0)
+            if image is None:
+                return
+            kind = image_sinks.kind_of_output(image, image_sinks.PICTURES)
+            partial = stack.enter_context(replacing(image, overwrite, folder=kind == ".zarr"))
+            picture = self._picture(kind)
+            paint = (
+                self._painter().indices if picture.palette is not None else self._painter().painted
+            )
+            lines = iter([self._dithered(threads)]) if dither else map(paint, marks)
+            image_sinks.write_picture(partial, kind, lines, picture)
+
+    def check_outputs(
+        self,
+        image: str | os.PathLike[str] | None = None,
+        *,
+        labels: str | os.PathLike[str] | None = None,
+        palette: str | os.PathLike[str] | None = None,
+        dither: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        """Raise the error that :meth:`write` would, before any work."""
+        if image is not None:
+            kind = image_sinks.kind_of_output(image, image_sinks.PICTURES)
+            check_output(image, overwrite, folder=kind == ".zarr")
+            image_sinks.check_picture(image, self._picture(kind))
+        if dither:
+            self._check_dither(image)
+        if labels is not None:
+            kind = image_sinks.kind_of_output(labels, image_sinks.LABELS)
+            check_output(labels, overwrite, folder=kind == ".zarr")
+            image_sinks.check_labels(labels, self._labels_picture())
+        if palette is not None:
+            image_sinks.check_palette(palette, overwrite, self.palette)
+
+    def _check_dither(self, image: str | os.PathLike[str] | None) -> None:
+        indexed = image is not None and os.fspath(image).lower().endswith(".png")
+        if not indexed or self._picture(".png").palette is None:
+            raise OutputError(
+                f"dithering is for a .png with a palette of up to {_INDICES} colours of 8 bits"
+                f" without alpha; asked for was {image}, of {len(self.palette)} colours of"
+                f" {self.source.colors} bands of {self.source.dtype}"
+                + " with alpha"
+                * self.source.alpha
+            )
+        needed, limit = DITHER_BYTES * self.source.n_pixels, limit_of(self.memory_limit, local=True)
+        if needed > limit:
+            raise MemoryLimitError(
+                f"dithering holds the image in memory, {format_bytes(needed)}, and memory_limit is"
+                f" {format_bytes(limit)}: raise it, or write without dithering"
+            )
+
+    def _painter(self) -> Painter:
+        source = self.source
+        return Painter(self.found.labeller, self.palette, source.alpha, source.flat, source.nodata)
+
+    def _result(self, what: str, ndim: int, dtype: np.dtype[Any]) -> Any:
+        lazy = _painted(self.source.pixels, self._painter(), what, ndim, dtype)
+        return lazy.compute(scheduler="threads") if self.source.local else lazy
+
+    def _picture(self, kind: str) -> Picture:
+        """The image as a file of this kind holds it."""
+        source = self.source
+        shape = source.shape if source.flat else tuple(source.pixels.shape)
+        indexed = kind == ".png" and len(self.palette) <= _INDICES and source.is_countable
+        if indexed and not source.alpha and source.nodata is None and source.colors != 2:
+            colors = image_sinks.rgb(self.palette)
+            return Picture(source.shape, source.dtype, source.chunk, palette=colors)
+        return Picture(
+            shape,
+            source.dtype,
+            source.chunk,
+            alpha=source.alpha,
+            nodata=None if source.nodata is None else source.nodata.item(),
+            channel_axis=source.said.channel_axis,
+            names=source.said.names,
+            place=source.said.place,
+        )
+
+    def _labels_picture(self) -> Picture:
+        source = self.source
+        names = None if source.said.names is None else source.said.names[:2]
+        return Picture(
+            source.shape,
+            np.dtype(np.int32),
+            source.chunk,
+            nodata=-1,
+            names=names,
+            place=source.said.place,
+        )
+
+    def _marks(self, threads: int) -> Iterator[AnyArray]:
+        """Labels and alpha of all pixels."""
+        dtype = self._painter().mark_dtype(self.source.dtype)
+        lazy = _painted(self.source.pixels, self._painter(), "marks", 2, dtype)
+        return self._lines(lazy, threads)
+
+    def _dithered(self, threads: int) -> AnyArray:
+        """Indices of all pixels."""
+        source = self.source
+        whole = np.empty(source.pixels.shape, source.dtype)
+        done = 0
+        for some in self._lines(source.pixels, threads):
+            whole[done : done + len(some)] = some
+            done += len(some)
+        return dithered(whole, image_sinks.rgb(self.palette))
+
+    def _lines(self, lazy: da.Array, threads: int) -> Iterator[AnyArray]:
+        """Some lines after others, as many as give the threads work."""
+        down, across = lazy.numblocks[:2]
+        step = max(1, threads // across)
+        progress.tell("pass_started", "write", -(-down // step))
+        for first in range(0, down, step):
+            with dask.config.set(num_workers=threads):
+                lines = lazy.blocks[first : first + step].compute(**self._scheduler())
+            progress.block_done(len(lines), lines.nbytes, relay=False)
+            yield lines
+
+    def _scheduler(self) -> dict[str, Any]:
+        return {"scheduler": "threads"} if self.source.local else {}
+
+
+def _painted(pixels: da.Array, painter: Painter, what: str, ndim: int, dtype: Any) -> da.Array:
+    """What the painter says of each block, lazy; the painter is sent once to each worker."""
+    return da.map_blocks(
+        _paint,
+        pixels,
+        painter=dask.delayed(painter, pure=False, traverse=False),
+        what=what,
+        dtype=dtype,
+        chunks=pixels.chunks[:ndim],
+        drop_axis=[2] if ndim == 2 else [],
+        meta=np.empty((0,) * ndim, dtype),
+    )
+
+
+def _paint(block: AnyArray, *, painter: Painter, what: str) -> Any:
+    return getattr(painter, what)(block)
+
+
+def _storing(marks: Iterator[AnyArray], store: Any) -> Iterator[AnyArray]:
+    """The marks themselves, their labels written on the way."""
+    for some in marks:
+        store.write(some["label"])
+        yield some
