@@ -9,7 +9,6 @@ current ``distributed.Client`` where there is one and on dask's threads otherwis
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,8 @@ from dask.system import CPU_COUNT
 from dkmeans._typing import AnyArray, Floats
 from dkmeans.data.blocks import Blocks, Reader
 from dkmeans.data.buffers import Buffers
+from dkmeans.data.cluster import CLUSTER, Cluster, current_client
+from dkmeans.data.graphs import gathered
 from dkmeans.data.source import kernel_view
 from dkmeans.engine import progress
 from dkmeans.errors import DataError
@@ -34,8 +35,9 @@ FAN_IN = 8  # parts combined at once
 TASKS_PER_THREAD = 64  # at least, before small blocks share a task: threads end a pass together
 TASK_BYTES = 64 * 2**20  # of the blocks that share a task, at most
 _PLACES, _PEEKED = 4, 64  # where rows are looked at without a pass, and how many in each place
+CLUSTER_TASK_BYTES = 512 * 2**20  # likewise on a cluster, whose scheduler does a thousand a second
+HELD_BYTES = 4 * 2**20  # likewise where a task has all of its blocks at once
 _NO_WEIGHTS = np.empty(0)
-_CLUSTER = (None, "dask.distributed", "distributed")  # schedulers that a client stands for
 
 
 class _Part(Protocol):
@@ -117,13 +119,14 @@ class _Job:
     reader: Reader | None = None
     sizes: tuple[int, ...] = ()
     buffers: Buffers = field(default_factory=Buffers)
-    together: int = 1  # blocks that a task reads, one after another
+    together: int = 1  # blocks that share a task
     on_cluster: bool = False
 
     def read(self, weights: AnyArray | None, task: int) -> _Outcome:
-        """Read the blocks of a task in turn, and do the step to each."""
-        first = task * self.together
-        blocks = range(first, min(first + self.together, len(self.sizes)))
+        """Read the blocks of a task in turn, one where it has weights, and do the step to each."""
+        together = self.together if weights is None else 1
+        first = task * together
+        blocks = range(first, min(first + together, len(self.sizes)))
         return reduce(_Outcome.join, (self._read(weights, block) for block in blocks))
 
     def _read(self, weights: AnyArray | None, block: int) -> _Outcome:
@@ -155,19 +158,6 @@ class _Job:
         return _Outcome(part, len(view), view.nbytes, peak or 0)
 
 
-def current_client() -> Any | None:
-    """The ``distributed.Client`` that dask would use now, if any."""
-    configured = dask.config.get("scheduler", None)
-    if "distributed" not in sys.modules or configured not in _CLUSTER:
-        return None
-    from distributed import default_client
-
-    try:
-        return default_client()
-    except ValueError:
-        return None
-
-
 def default_threads() -> int:
     """Threads that dask's threaded scheduler would use."""
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
@@ -188,7 +178,8 @@ class Passes:
     """
 
     def __init__(self, threads: int | None = None, *, local: bool = False) -> None:
-        self.client = None if local else current_client()
+        client = None if local else current_client()
+        self.cluster = None if client is None else Cluster(client)
         self.threads = threads or default_threads()
         self.every = math.inf
         self.total = Tally()
@@ -237,14 +228,16 @@ class Passes:
             self.total.rows + outcome.rows,
             peak_bytes=max(self.total.peak_bytes, outcome.peak_bytes),
         )
-        on_worker = self.client is not None and not blocks.in_memory
+        on_worker = self.cluster is not None and not blocks.in_memory
         return cast(P, outcome.part if on_worker else finished(step, outcome.part, self.threads))
 
     def peek(self, columns: Sequence[Any]) -> Sequence[Sequence[AnyArray]]:
         """A few rows of each of several arrays or readers, the same of all, spread over them."""
-        scheduler = self.client or self._scheduler()
-        pieces = [_spread(rows) for rows in columns]
-        (found,) = dask.compute(pieces, scheduler=scheduler, num_workers=self.threads)
+        pieces = dask.delayed([_spread(rows) for rows in columns])
+        if self.cluster is not None:
+            found = self.cluster.result(pieces)
+        else:
+            (found,) = self._compute([pieces])
         return cast(Sequence[Sequence[AnyArray]], found)
 
     def load(self, blocks: Blocks) -> Blocks:
@@ -252,13 +245,13 @@ class Passes:
         if isinstance(blocks.X, tuple):
             return blocks
         progress.tell("pass_started", "read", blocks.count)
-        relay = self.client is not None and progress.watched()
+        relay = self.cluster is not None and progress.watched()
         X = blocks.array.map_blocks(
             _noted, relay=relay, dtype=blocks.dtype, meta=blocks.array._meta
         )
         weights = cast("da.Array | None", blocks.weights)
-        if self.client is not None:
-            loaded = self._persist(blocks, X, weights)
+        if self.cluster is not None:
+            loaded = self._persist(self.cluster, blocks, X, weights)
             read_bytes = (blocks.n_rows or 0) * blocks.row_bytes
         else:
             both = self._compute(_parts_of(X) + ([] if weights is None else _parts_of(weights)))
@@ -269,13 +262,12 @@ class Passes:
         self.total = replace(self.total, bytes_read=self.total.bytes_read + read_bytes)
         return loaded
 
-    def _persist(self, blocks: Blocks, X: da.Array, weights: da.Array | None) -> Blocks:
+    def _persist(
+        self, cluster: Cluster, blocks: Blocks, X: da.Array, weights: da.Array | None
+    ) -> Blocks:
         """The blocks held by the workers."""
-        from distributed import wait
-
-        with progress.relaying(self.client):
-            held = cast(Any, self.client).persist([X] if weights is None else [X, weights])
-            wait(held)
+        with progress.relaying(cluster.client):
+            held = cluster.held([X] if weights is None else [X, weights])
         return replace(
             blocks, X=held[0], weights=None if weights is None else held[1], resident=True
         )
@@ -285,7 +277,7 @@ class Passes:
 
     def _scheduler(self) -> Any:
         configured = dask.config.get("scheduler", None)
-        return "threads" if configured in _CLUSTER else configured
+        return "threads" if configured in CLUSTER else configured
 
     def _run_threads(self, blocks: Blocks, step: Step[P]) -> _Outcome:
         job = _Job(step, blocks.offsets, False, sizes=blocks.sizes or ())
@@ -303,26 +295,32 @@ class Passes:
             return _fold(pool.map(lambda item: job(*item), work))
 
     def _together(self, blocks: Blocks) -> int:
-        """Small blocks that a task reads: a task of a cluster can cost as much as a MiB of rows."""
-        sizes = blocks.sizes or ()
-        if blocks.weights is not None:  # a task has those of one block
+        """Small blocks that share a task, which costs more than they do."""
+        sizes, cluster = blocks.sizes or (), self.cluster
+        in_turn = isinstance(blocks.X, Reader) and blocks.weights is None
+        if not sizes or blocks.resident or not (in_turn or cluster):
             return 1
-        threads = self.threads if self.client is None else sum(self.client.nthreads().values())
+        threads = self.threads if cluster is None else cluster.threads()
         fair = len(sizes) // (TASKS_PER_THREAD * max(1, threads))
-        return max(1, min(fair, TASK_BYTES // max(1, max(sizes) * blocks.row_bytes)))
+        most = (TASK_BYTES if cluster is None else CLUSTER_TASK_BYTES) if in_turn else HELD_BYTES
+        return max(1, min(fair, most // max(1, max(sizes) * blocks.row_bytes)))
 
     def _run_dask(self, blocks: Blocks, step: Step[P]) -> _Outcome:
-        relay = self.client is not None and progress.watched()
-        job = _Job(step, blocks.offsets, relay, sizes=blocks.sizes or ())
-        job = replace(job, on_cluster=self.client is not None)
+        cluster = self.cluster
+        relay = cluster is not None and progress.watched()
+        together = self._together(blocks)
+        sizes, on_cluster = blocks.sizes or (), cluster is not None
+        job = _Job(
+            step, blocks.offsets, relay, sizes=sizes, together=together, on_cluster=on_cluster
+        )
         if isinstance(blocks.X, Reader):
-            together = self._together(blocks)
-            job = replace(job, reader=blocks.X, buffers=self._buffers, together=together)
-            blocks = replace(blocks, sizes=_sums(job.sizes, together))
-        outcome = _tree(blocks, job, on_cluster=self.client is not None)
-        if self.client is not None:
-            with progress.relaying(self.client):
-                result = outcome.compute(scheduler=self.client)
+            job = replace(job, reader=blocks.X, buffers=self._buffers)
+            if blocks.weights is None:
+                blocks = replace(blocks, sizes=_sums(job.sizes, together))
+        outcome = _tree(blocks, job, on_cluster=on_cluster)
+        if cluster is not None:
+            with progress.relaying(cluster.client):
+                result = cluster.result(outcome)
         else:
             result = outcome.compute(scheduler=self._scheduler(), num_workers=self.threads)
         return cast(_Outcome, result[0, 0])
@@ -425,6 +423,8 @@ def _tree(blocks: Blocks, job: _Job, *, on_cluster: bool) -> da.Array:
     meta = np.empty((0, 0), dtype=object)
     chunks = ((1,) * blocks.count, (1,))
     boxes = da.map_blocks(function, *arrays, **options, chunks=chunks, dtype=object, meta=meta)
+    if on_cluster and arrays and job.sizes and not blocks.resident:
+        boxes = gathered(boxes, job.together, _combine)
     return da.reduction(
         boxes,
         chunk=_same,
