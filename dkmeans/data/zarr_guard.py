@@ -1,0 +1,213 @@
+"""Zarr arrays that others wrote: patient reads, and decoders that cannot be made to fill memory."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numcodecs.abc
+from zarr import Array
+from zarr.abc.codec import BytesBytesCodec
+from zarr.abc.store import RangeByteRequest
+from zarr.codecs import ShardingCodec
+from zarr.storage import LocalStore, MemoryStore, StorePath, WrapperStore
+
+from dkmeans.data.retries import TRIES, may_pass, patiently_async
+from dkmeans.data.zarr_chunks import most_bytes, number, zstd_size
+from dkmeans.errors import SourceError
+
+_STREAMS = {"gzip": "gzip", "zlib": "gzip", "bz2": "bz2", "zstd": "zstd"}  # names that Arrow has
+_PIECE = 2**20  # bytes at once of what is decoded only to be counted
+
+
+class UnreadableChunkError(SourceError):
+    """A chunk that could not be fetched; the message begins with its key."""
+
+
+class PatientStore(WrapperStore[Any]):
+    """A store whose reads are tried again where they fail for a reason that may pass.
+
+    Parameters
+    ----------
+    most : bytes that the value of a key may have; one that has more is refused, unread.
+    """
+
+    def __init__(self, store: Any, most: int) -> None:
+        super().__init__(store)
+        self.most = most
+
+    def _with_store(self, store: Any) -> PatientStore:
+        return PatientStore(store, self.most)
+
+    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        """The bytes of a key, or None where there is none."""
+        asked = byte_range or RangeByteRequest(0, self.most + 1)
+        try:
+            found = await patiently_async(lambda: self._store.get(key, prototype, asked))
+        except Exception as error:
+            times = f", {TRIES} times" if may_pass(error) else ""
+            raise UnreadableChunkError(
+                f"chunk {key}: {type(error).__name__}{times}: {error}"
+            ) from error
+        if found is not None and len(found) > self.most:
+            raise UnreadableChunkError(f"chunk {key} has more than {self.most:,} bytes")
+        return found
+
+    async def get_partial_values(self, *args: Any, **options: Any) -> Any:
+        """The bytes of several ranges."""
+        return await patiently_async(lambda: self._store.get_partial_values(*args, **options))
+
+
+def store_of(array: Any) -> Any:
+    """The store behind an array, whether it is read patiently or not."""
+    return array.store._store if isinstance(array.store, PatientStore) else array.store
+
+
+def is_remote(array: Any) -> bool:
+    """Whether a read waits for more than a disk."""
+    return not isinstance(store_of(array), LocalStore | MemoryStore)
+
+
+@dataclass(frozen=True)
+class Bounded(BytesBytesCodec):
+    """A codec of format 3 that refuses chunks which would decode to more than ``most`` bytes."""
+
+    inner: BytesBytesCodec
+    most: int
+
+    @property
+    def is_fixed_size(self) -> bool:  # type: ignore[override]
+        """As the codec itself says."""
+        return self.inner.is_fixed_size
+
+    def to_dict(self) -> Any:
+        """The metadata of the codec itself."""
+        return self.inner.to_dict()
+
+    def evolve_from_array_spec(self, array_spec: Any) -> Bounded:
+        """The same codec for these chunks."""
+        return Bounded(self.inner.evolve_from_array_spec(array_spec), self.most)
+
+    def compute_encoded_size(self, input_byte_length: int, chunk_spec: Any) -> int:
+        """As the codec itself says."""
+        return self.inner.compute_encoded_size(input_byte_length, chunk_spec)
+
+    async def _decode_single(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
+        check_decoded(_name(self.inner.to_dict()), chunk_bytes.to_bytes(), self.most)
+        return await self.inner._decode_single(chunk_bytes, chunk_spec)
+
+
+class BoundedNumcodec(numcodecs.abc.Codec):  # type: ignore[misc]
+    """The same for a compressor or filter of format 2."""
+
+    codec_id = "dkmeans-bounded"
+
+    def __init__(self, inner: Any, most: int) -> None:
+        self.inner, self.most = inner, most
+
+    def get_config(self) -> Any:
+        """The metadata of the codec itself."""
+        return self.inner.get_config()
+
+    def encode(self, buf: Any) -> Any:
+        """Encode as the codec itself does."""
+        return self.inner.encode(buf)
+
+    def decode(self, buf: Any, out: Any = None) -> Any:
+        """Decode what is not too much."""
+        check_decoded(self.inner.codec_id, memoryview(buf).cast("B"), self.most)
+        return self.inner.decode(buf, out)
+
+
+def guarded(array: Any, where: str) -> Any:
+    """The same array, its reads patient and its decoders bounded.
+
+    Raises
+    ------
+    SourceError
+        If its chunks are pickles, which can run any code.
+    """
+    most = most_bytes(math.prod(array.chunks) * array.dtype.itemsize)
+    metadata = _guarded_metadata(array.metadata, most, where)
+    stored = math.prod(getattr(array, "shards", None) or array.chunks) * array.dtype.itemsize
+    path = StorePath(PatientStore(store_of(array), 2 * most_bytes(stored)), array.path)
+    inner = array._async_array
+    return Array(type(inner)(metadata, path, inner.config))
+
+
+def _guarded_metadata(metadata: Any, most: int, where: str) -> Any:
+    plain = dict(vars(metadata))
+    if metadata.zarr_format == 2:
+        coders = [*(metadata.filters or ()), *([metadata.compressor] if metadata.compressor else [])]
+        for coder in coders:
+            if coder.codec_id == "pickle":
+                raise SourceError(f"{where} has chunks of pickles, which can run any code")
+        if metadata.compressor:
+            plain["compressor"] = BoundedNumcodec(metadata.compressor, most)
+        if metadata.filters:
+            plain["filters"] = tuple(BoundedNumcodec(f, most) for f in metadata.filters)
+    else:
+        plain["codecs"] = tuple(_bounded(codec, most) for codec in metadata.codecs)
+    copy = object.__new__(type(metadata))
+    vars(copy).update(plain)
+    return copy
+
+
+def _bounded(codec: Any, most: int) -> Any:
+    if isinstance(codec, ShardingCodec):
+        return ShardingCodec(
+            chunk_shape=codec.chunk_shape,
+            codecs=[_bounded(inner, most) for inner in codec.codecs],
+            index_codecs=codec.index_codecs,
+            index_location=codec.index_location,
+        )
+    return Bounded(codec, most) if isinstance(codec, BytesBytesCodec) else codec
+
+
+def _name(described: dict[str, Any]) -> str:
+    return str(described["name"]).removeprefix("numcodecs.")
+
+
+def check_decoded(codec: str, encoded: Any, most: int) -> None:
+    """Raise a ValueError if the bytes would decode to more than ``most``.
+
+    Blosc, LZ4 and most Zstandard frames state what they hold, and their decoders go by it; others
+    are decoded a piece at a time, to be counted.
+    """
+    head = bytes(encoded[:18])
+    size: int | None = 0
+    if codec == "blosc":
+        size = number(head[4:8])
+    elif codec == "lz4":
+        size = number(head[:4])
+    elif codec == "lzma":
+        size = _lzma_size(bytes(encoded), most)
+    elif codec in _STREAMS:
+        size = zstd_size(head) if codec == "zstd" else None
+        if size is None:
+            size = _counted(_STREAMS[codec], encoded, most)
+    if size > most:
+        raise ValueError(f"its {codec} data decode to more than the {most:,} bytes that a chunk has")
+
+
+def _counted(codec: str, encoded: Any, most: int) -> int:
+    """Decoded bytes, or one piece more than ``most`` at the most."""
+    import pyarrow as pa
+
+    size = 0
+    with pa.CompressedInputStream(pa.BufferReader(pa.py_buffer(encoded)), codec) as stream:
+        while size <= most and (piece := stream.read(_PIECE)):
+            size += len(piece)
+    return size
+
+
+def _lzma_size(encoded: bytes, most: int) -> int:
+    import lzma
+
+    size = 0
+    with lzma.open(io.BytesIO(encoded)) as stream:
+        while size <= most and (piece := stream.read(_PIECE)):
+            size += len(piece)
+    return size
