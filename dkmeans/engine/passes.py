@@ -24,6 +24,7 @@ from dask.system import CPU_COUNT
 from dkmeans._typing import AnyArray, Floats
 from dkmeans.data.blocks import Blocks, Reader
 from dkmeans.data.buffers import Buffers
+from dkmeans.data.retries import counting
 from dkmeans.data.source import kernel_view
 from dkmeans.engine import progress
 from dkmeans.errors import DataError
@@ -68,15 +69,17 @@ class Tally:
     bytes_read: int = 0
     rows: int = 0
     seconds: float = 0.0
+    retries: int = 0
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """A part with the count of what was read for it."""
+    """A part with the count of what was read for it, and of reads that were tried again."""
 
     part: Any
     rows: int
     read_bytes: int
+    retries: int = 0
 
     @staticmethod
     def combine(outcomes: Sequence[_Outcome]) -> _Outcome:
@@ -84,6 +87,7 @@ class _Outcome:
             type(outcomes[0].part).combine([o.part for o in outcomes]),
             sum(o.rows for o in outcomes),
             sum(o.read_bytes for o in outcomes),
+            sum(o.retries for o in outcomes),
         )
 
     def join(self, other: _Outcome) -> _Outcome:
@@ -115,8 +119,9 @@ class _Job:
         start, rows = cast(tuple[int, ...], self.offsets)[block], self.sizes[block]
         with self.buffers.lend(rows * reader.shape[1] * reader.dtype.itemsize) as buffer:
             X = buffer.view(reader.dtype).reshape(rows, reader.shape[1])
-            reader.read(start, start + rows, X)
-            return self(X, weights, start, block)
+            with counting() as retried:
+                reader.read(start, start + rows, X)
+            return replace(self(X, weights, start, block), retries=retried.total)
 
     def _check(self, rows: int, weights: int | None, block: int) -> None:
         if self.sizes and rows != self.sizes[block]:
@@ -180,6 +185,7 @@ class Passes:
             passes=self.total.passes - self._since.passes,
             bytes_read=self.total.bytes_read - self._since.bytes_read,
             rows=self.total.rows - self._since.rows,
+            retries=self.total.retries - self._since.retries,
             seconds=now - mark,
         )
         self._since, self._mark = self.total, now
@@ -196,6 +202,7 @@ class Passes:
             self.total.passes + 1,
             self.total.bytes_read + (0 if blocks.resident else outcome.read_bytes),
             self.total.rows + outcome.rows,
+            retries=self.total.retries + outcome.retries,
         )
         on_worker = self.client is not None and not blocks.in_memory
         return cast(P, outcome.part if on_worker else finished(step, outcome.part, self.threads))
