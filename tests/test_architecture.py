@@ -191,7 +191,7 @@ def test_the_typed_marker_and_version_are_there():
 
 
 def test_each_error_is_also_a_builtin():
-    builtins = (ValueError, TypeError, ImportError)
+    builtins = (ValueError, TypeError, ImportError, RuntimeError)
     found = [
         e
         for e in vars(dkmeans.errors).values()

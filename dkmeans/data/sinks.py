@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ import numpy as np
 from dask.system import CPU_COUNT
 
 from dkmeans._typing import AnyArray
+from dkmeans.data.cluster import Cluster, current_client
 from dkmeans.data.outputs import check_output, replacing
 from dkmeans.errors import OutputError
 
@@ -113,7 +116,7 @@ def _write_zarr(rows: da.Array, path: str, layout: Layout, threads: int | None) 
     import zarr
 
     if any(np.isnan(rows.chunks[0])):
-        rows = rows.compute_chunk_sizes()  # a regular chunk grid needs to know where a block begins
+        rows = _with_sizes(rows, threads)  # a regular chunk grid needs to know where a block begins
     rows = _on_grid(rows, layout.chunk_rows)
     attributes: dict[str, Any] = {} if layout.names is None else {"columns": list(layout.names)}
     array = zarr.create_array(
@@ -124,7 +127,43 @@ def _write_zarr(rows: da.Array, path: str, layout: Layout, threads: int | None) 
         attributes=attributes,
     )
     if rows.shape[0]:
-        _run(da.store(rows, array, lock=False, compute=False), threads)
+        _result(da.store(rows, _Chunks(array, path), lock=False, compute=False), threads)
+    for file in glob.iglob(os.path.join(glob.escape(path), "**", "*.partial"), recursive=True):
+        os.unlink(file)  # of a worker that was killed while it wrote
+
+
+@dataclass(frozen=True)
+class _Chunks:
+    """A Zarr array, in a folder that is gone once nobody wants the rows any more.
+
+    Zarr makes the folders that a chunk needs. Without this, a worker that still writes when the
+    output has been given up, or was finished by others, would leave a piece of it behind.
+    """
+
+    array: Any
+    folder: str
+
+    def __setitem__(self, region: Any, rows: AnyArray) -> None:
+        self.array[region] = rows
+        if not os.path.exists(os.path.join(self.folder, "zarr.json")):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise OutputError(f"{self.folder} has been removed while it was written")
+
+
+def _with_sizes(rows: da.Array, threads: int | None) -> da.Array:
+    """The rows with the sizes of their blocks, which takes a read."""
+    options = {
+        "chunks": ((1,) * rows.numblocks[0],),
+        "dtype": np.int64,
+        "drop_axis": [1][: rows.ndim - 1],
+    }
+    sizes = _result(rows.map_blocks(_length, **options).rechunk(-1), threads)
+    known = tuple(int(size) for size in sizes)
+    return da.Array(rows.dask, rows.name, (known, *rows.chunks[1:]), rows.dtype, rows._meta)
+
+
+def _length(block: AnyArray) -> AnyArray:
+    return np.array([len(block)], np.int64)
 
 
 def _on_grid(rows: da.Array, chunk_rows: int) -> da.Array:
@@ -148,7 +187,7 @@ def _write_parquet(rows: da.Array, path: str, layout: Layout, threads: int | Non
         dtype=np.int64,
         meta=np.empty((0, 0), np.int64),
     )
-    _run(files, threads)
+    _result(files.sum(), threads)
 
 
 def _write_file(
@@ -164,13 +203,15 @@ def _write_file(
     return np.array([[len(block)]])
 
 
-def _run(work: Any, threads: int | None) -> None:
+def _result(work: Any, threads: int | None) -> Any:
     """Compute on the scheduler in force, else on threads that are done when this returns."""
+    client = current_client()
+    if client is not None:
+        return Cluster(client).result(work)
     if dask.base.get_scheduler() is not None:
-        dask.compute(work)
-        return
+        return dask.compute(work)[0]
     pool = ThreadPoolExecutor(threads or int(dask.config.get("num_workers", None) or CPU_COUNT))
     try:
-        dask.compute(work, scheduler="threads", pool=pool)
+        return dask.compute(work, scheduler="threads", pool=pool)[0]
     finally:  # a task that outlives an interrupt would write to what is removed
         pool.shutdown(wait=True, cancel_futures=True)

@@ -8,7 +8,6 @@ current ``distributed.Client`` where there is one and on dask's threads otherwis
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from dask.system import CPU_COUNT
 from dkmeans._typing import AnyArray, Floats
 from dkmeans.data.blocks import Blocks, Reader
 from dkmeans.data.buffers import Buffers
+from dkmeans.data.cluster import CLUSTER, Cluster, current_client
 from dkmeans.data.retries import counting
 from dkmeans.data.source import kernel_view
 from dkmeans.engine import progress
@@ -33,7 +33,6 @@ FAN_IN = 8  # parts combined at once
 TASKS_PER_THREAD = 64  # at least, before small blocks share a task: threads end a pass together
 TASK_BYTES = 64 * 2**20  # of the blocks that share a task, at most
 _NO_WEIGHTS = np.empty(0)
-_CLUSTER = (None, "dask.distributed", "distributed")  # schedulers that a client stands for
 
 
 class _Part(Protocol):
@@ -123,6 +122,14 @@ class _Job:
                 reader.read(start, start + rows, X)
             return replace(self(X, weights, start, block), retries=retried.total)
 
+    def load(self, block: int) -> _Outcome:
+        """Read a block into memory of its own."""
+        reader = cast(Reader, self.reader)
+        start, rows = cast(tuple[int, ...], self.offsets)[block], self.sizes[block]
+        with counting() as retried:
+            X = _noted(reader[start : start + rows, :], relay=self.relay)
+        return _Outcome(X, rows, X.nbytes, retried.total)
+
     def _check(self, rows: int, weights: int | None, block: int) -> None:
         if self.sizes and rows != self.sizes[block]:
             raise DataError(
@@ -142,19 +149,6 @@ class _Job:
         return _Outcome(part, len(view), view.nbytes)
 
 
-def current_client() -> Any | None:
-    """The ``distributed.Client`` that dask would use now, if any."""
-    configured = dask.config.get("scheduler", None)
-    if "distributed" not in sys.modules or configured not in _CLUSTER:
-        return None
-    from distributed import default_client
-
-    try:
-        return default_client()
-    except ValueError:
-        return None
-
-
 def default_threads() -> int:
     """Threads that dask's threaded scheduler would use."""
     return int(dask.config.get("num_workers", None) or CPU_COUNT)
@@ -170,7 +164,8 @@ class Passes:
     """
 
     def __init__(self, threads: int | None = None, *, local: bool = False) -> None:
-        self.client = None if local else current_client()
+        client = None if local else current_client()
+        self.cluster = None if client is None else Cluster(client)
         self.threads = threads or default_threads()
         self.total = Tally()
         self._since = Tally()
@@ -204,7 +199,7 @@ class Passes:
             self.total.rows + outcome.rows,
             retries=self.total.retries + outcome.retries,
         )
-        on_worker = self.client is not None and not blocks.in_memory
+        on_worker = self.cluster is not None and not blocks.in_memory
         return cast(P, outcome.part if on_worker else finished(step, outcome.part, self.threads))
 
     def load(self, blocks: Blocks) -> Blocks:
@@ -212,40 +207,34 @@ class Passes:
         if isinstance(blocks.X, tuple):
             return blocks
         progress.tell("pass_started", "read", blocks.count)
-        relay = self.client is not None and progress.watched()
-        X = blocks.array.map_blocks(
-            _noted, relay=relay, dtype=blocks.dtype, meta=blocks.array._meta
-        )
-        weights = cast("da.Array | None", blocks.weights)
-        if self.client is not None:
-            loaded = self._persist(blocks, X, weights)
+        relay = self.cluster is not None and progress.watched()
+        X, retries = _loading(blocks, relay)
+        arrays = [retries, X] if blocks.weights is None else [retries, X, blocks.weights]
+        if self.cluster is not None:
+            with progress.relaying(self.cluster.client):
+                retries, *held = self.cluster.held(arrays)
+            retried = int(self.cluster.result(retries))
+            loaded = replace(blocks, X=held[0], weights=(held[1:] or [None])[0], resident=True)
             read_bytes = (blocks.n_rows or 0) * blocks.row_bytes
         else:
-            both = self._compute(_parts_of(X) + ([] if weights is None else _parts_of(weights)))
-            arrays, held = both[: blocks.count], both[blocks.count :] or None
-            sizes = tuple(len(a) for a in arrays)
-            loaded = replace(blocks, X=arrays, weights=held, sizes=sizes, resident=True)
-            read_bytes = sum(a.nbytes for a in arrays)
-        self.total = replace(self.total, bytes_read=self.total.bytes_read + read_bytes)
-        return loaded
-
-    def _persist(self, blocks: Blocks, X: da.Array, weights: da.Array | None) -> Blocks:
-        """The blocks held by the workers."""
-        from distributed import wait
-
-        with progress.relaying(self.client):
-            held = cast(Any, self.client).persist([X] if weights is None else [X, weights])
-            wait(held)
-        return replace(
-            blocks, X=held[0], weights=None if weights is None else held[1], resident=True
+            parts = [part for array in arrays for part in _parts_of(array)]
+            retried, *both = dask.compute(
+                *parts, scheduler=self._scheduler(), num_workers=self.threads
+            )
+            rows, weights = tuple(both[: blocks.count]), tuple(both[blocks.count :]) or None
+            sizes = tuple(len(a) for a in rows)
+            loaded = replace(blocks, X=rows, weights=weights, sizes=sizes, resident=True)
+            read_bytes = sum(a.nbytes for a in rows)
+        self.total = replace(
+            self.total,
+            bytes_read=self.total.bytes_read + read_bytes,
+            retries=self.total.retries + int(retried),
         )
-
-    def _compute(self, delayed: Sequence[Any]) -> tuple[AnyArray, ...]:
-        return tuple(dask.compute(*delayed, scheduler=self._scheduler(), num_workers=self.threads))
+        return loaded
 
     def _scheduler(self) -> Any:
         configured = dask.config.get("scheduler", None)
-        return "threads" if configured in _CLUSTER else configured
+        return "threads" if configured in CLUSTER else configured
 
     def _run_threads(self, blocks: Blocks, step: Step[P]) -> _Outcome:
         job = _Job(step, blocks.offsets, False, sizes=blocks.sizes or ())
@@ -267,21 +256,22 @@ class Passes:
         sizes = blocks.sizes or ()
         if blocks.weights is not None:  # a task has those of one block
             return 1
-        threads = self.threads if self.client is None else sum(self.client.nthreads().values())
+        threads = self.threads if self.cluster is None else self.cluster.threads()
         fair = len(sizes) // (TASKS_PER_THREAD * max(1, threads))
         return max(1, min(fair, TASK_BYTES // max(1, max(sizes) * blocks.row_bytes)))
 
     def _run_dask(self, blocks: Blocks, step: Step[P]) -> _Outcome:
-        relay = self.client is not None and progress.watched()
+        cluster = self.cluster
+        relay = cluster is not None and progress.watched()
         job = _Job(step, blocks.offsets, relay, sizes=blocks.sizes or ())
         if isinstance(blocks.X, Reader):
             together = self._together(blocks)
             job = replace(job, reader=blocks.X, buffers=self._buffers, together=together)
             blocks = replace(blocks, sizes=_sums(job.sizes, together))
-        outcome = _tree(blocks, job, on_cluster=self.client is not None)
-        if self.client is not None:
-            with progress.relaying(self.client):
-                result = outcome.compute(scheduler=self.client)
+        outcome = _tree(blocks, job, on_cluster=cluster is not None)
+        if cluster is not None:
+            with progress.relaying(cluster.client):
+                result = cluster.result(outcome)
         else:
             result = outcome.compute(scheduler=self._scheduler(), num_workers=self.threads)
         return cast(_Outcome, result[0, 0])
@@ -300,6 +290,32 @@ def _fold(outcomes: Iterable[_Outcome]) -> _Outcome:
         if len(held) == FAN_IN:
             held = [_Outcome.combine(held)]
     return _Outcome.combine(held)
+
+
+def _loading(blocks: Blocks, relay: bool) -> tuple[da.Array, da.Array]:
+    """The rows as they are kept in memory, and how many reads were tried again for them."""
+    dtype, meta = blocks.dtype, np.empty((0, 0), dtype=blocks.dtype)
+    if isinstance(blocks.X, da.Array):
+        X = blocks.X.map_blocks(_noted, relay=relay, dtype=dtype, meta=blocks.X._meta)
+        return X, da.zeros((), np.int64, chunks=())
+    job = _Job(None, blocks.offsets, relay, cast(Reader, blocks.X), blocks.sizes or ())
+    boxes = _boxes(_load, blocks.count, job=_once(job))
+    X = boxes.map_blocks(
+        _loaded_rows, chunks=(job.sizes, (blocks.n_features,)), dtype=dtype, meta=meta
+    )
+    return X, boxes.map_blocks(_loaded_retries, dtype=np.int64, meta=np.empty((0, 0), int)).sum()
+
+
+def _load(*, job: _Job, block_id: Any = None) -> AnyArray:
+    return _box(job.load(block_id[0]))
+
+
+def _loaded_rows(box: AnyArray) -> AnyArray:
+    return cast(AnyArray, box[0, 0].part)
+
+
+def _loaded_retries(box: AnyArray) -> AnyArray:
+    return np.array([[box[0, 0].retries]])
 
 
 def _noted(X: AnyArray, *, relay: bool) -> AnyArray:
@@ -356,18 +372,15 @@ def _same(box: AnyArray, axis: Any = None, keepdims: Any = None) -> AnyArray:
 def _tree(blocks: Blocks, job: _Job, *, on_cluster: bool) -> da.Array:
     """The pass as a dask array of one element, the outcome; on a cluster, it is finished there."""
     arrays = [] if blocks.weights is None else [blocks.weights]
-    options: dict[str, Any] = {"job": dask.delayed(job, pure=False, traverse=False)}
+    options: dict[str, Any] = {"job": _once(job)}
     function: Any = _map_read
     if isinstance(blocks.X, da.Array):
         function, options["weighted"] = _map, blocks.weights is not None
         arrays.insert(0, blocks.X)
         if job.offsets is None:
             arrays.append(_offsets(blocks.X))
-    meta = np.empty((0, 0), dtype=object)
-    chunks = ((1,) * blocks.count, (1,))
-    boxes = da.map_blocks(function, *arrays, **options, chunks=chunks, dtype=object, meta=meta)
     return da.reduction(
-        boxes,
+        _boxes(function, blocks.count, *arrays, **options),
         chunk=_same,
         combine=_combine,
         aggregate=partial(_finish, step=job.step) if on_cluster else _combine,
@@ -376,8 +389,19 @@ def _tree(blocks: Blocks, job: _Job, *, on_cluster: bool) -> da.Array:
         concatenate=False,
         split_every={0: FAN_IN, 1: 1},
         dtype=object,
-        meta=meta,
+        meta=np.empty((0, 0), dtype=object),
     )
+
+
+def _once(what: Any) -> Any:
+    """What all tasks share, as one task of its own."""
+    return dask.delayed(what, pure=False, traverse=False)
+
+
+def _boxes(function: Any, count: int, *arrays: da.Array, **options: Any) -> da.Array:
+    """A dask array of an object a block, which the function makes."""
+    meta, chunks = np.empty((0, 0), dtype=object), ((1,) * count, (1,))
+    return da.map_blocks(function, *arrays, **options, chunks=chunks, dtype=object, meta=meta)
 
 
 def _offsets(X: da.Array) -> da.Array:
@@ -403,7 +427,7 @@ def map_lazily(blocks: Blocks, model: Any, what: str, dtype: Any, columns: int =
     return da.map_blocks(
         _call,
         X,
-        call=dask.delayed(call, pure=False, traverse=False),
+        call=_once(call),
         chunks=chunks,
         dtype=dtype,
         meta=np.empty((0,) * len(chunks), dtype=dtype),

@@ -15,6 +15,7 @@ from dkmeans._typing import AnyArray
 from dkmeans.errors import FormatError, OutputError
 from dkmeans.record.facts import Facts
 from dkmeans.record.history import History
+from dkmeans.record.parsing import PARSE_ERRORS, read_npz, strict_json
 from dkmeans.record.sample import RowSample
 
 FORMAT, VERSION = "dkmeans-model", 1
@@ -67,9 +68,8 @@ def read_model(path: str | os.PathLike[str]) -> SavedModel:
     if os.path.exists(path) and not zipfile.is_zipfile(path):
         raise FormatError(f"{os.fspath(path)} is not a dkmeans model: not an .npz file")
     try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        head = json.loads(arrays.pop("head").tobytes())
+        arrays = read_npz(path)
+        head = strict_json(arrays.pop("head").tobytes())
         lines = arrays.pop("history").tobytes().decode().splitlines()
         facts, sample = _facts(arrays), _sample(arrays)
         if head.pop("format") != FORMAT or head["version"] > VERSION:
@@ -77,15 +77,7 @@ def read_model(path: str | os.PathLike[str]) -> SavedModel:
         head.pop("version")
     except FileNotFoundError as error:
         raise FormatError(f"no such file: {os.fspath(path)}") from error
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        zipfile.BadZipFile,
-    ) as error:
+    except PARSE_ERRORS as error:
         raise FormatError(f"{os.fspath(path)} is not a dkmeans model: {error}") from error
     history = History.parse(lines, os.fspath(path))
     history.facts, history.sample = facts, sample
@@ -95,7 +87,7 @@ def read_model(path: str | os.PathLike[str]) -> SavedModel:
 def _facts(arrays: dict[str, AnyArray]) -> Facts | None:
     """Take the facts out of the arrays of a file, where it has them."""
     encoded = arrays.pop("facts", None)
-    return None if encoded is None else Facts.from_dict(json.loads(encoded.tobytes()))
+    return None if encoded is None else Facts.from_dict(strict_json(encoded.tobytes()))
 
 
 def _sample(arrays: dict[str, AnyArray]) -> RowSample | None:
