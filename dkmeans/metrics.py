@@ -34,7 +34,7 @@ from dkmeans.engine.cluster_stats import (
     Spread,
     SpreadStep,
 )
-from dkmeans.errors import DataError
+from dkmeans.errors import DataError, OutputError
 from dkmeans.silhouettes import SampledScore, check_number, silhouette_score
 
 if TYPE_CHECKING:
@@ -209,6 +209,8 @@ def cluster_scores(
     check_number(len(model.cluster_centers_))
     if labels_path is None:
         return _score(model, X, None)
+    if "://" in os.fspath(labels_path):
+        raise OutputError(f"labels_path must be on disk, got {os.fspath(labels_path)}")
     target = check_rows_output(labels_path, overwrite)
     with scratch(target) as path:
         file = LabelFile(path)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import threading
 import time
 
 import dask
-import numpy as np
-import psutil
 import pytest
 
 from dkmeans import KMeans
 from dkmeans.errors import ClusterError
-from tests.clusters import D, N, DaskCluster, Rigged, at_pass, made
+from tests.clusters import DaskCluster, N, Rigged, at_pass, made
 from tests.faults import TABLE
 
 pytestmark = pytest.mark.faults

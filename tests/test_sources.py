@@ -21,7 +21,7 @@ from zarr.codecs import BloscCodec, BytesCodec, GzipCodec, TransposeCodec, ZstdC
 from dkmeans import KMeans, SourceError
 from dkmeans.data.blocks import cut, group
 from dkmeans.data.sources import is_in_memory, open_source
-from dkmeans.data.zarr_chunks import zstd_size, local_chunks
+from dkmeans.data.zarr_chunks import local_chunks, zstd_size
 from dkmeans.data.zarr_source import ZarrRows
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -49,11 +49,20 @@ def command(**given: Any) -> None:
     with options.cluster(given):
         source, model = options.open_input(given), options.make_model(given)
         with showing(hidden=hidden) as display:
-            results = fit_and_write(model, source, outputs, display, overwrite=given["overwrite"])
+            how = Writing(given["overwrite"], options.storage_options(given))
+            results = fit_and_write(model, source, outputs, display, how)
     if given["as_json"]:
         show_json(results)
     else:
         show_lines(summary(results))
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How outputs are written."""
+
+    overwrite: bool
+    storage_options: dict[str, Any] | None = None
 
 
 def fit_and_write(
@@ -61,29 +70,35 @@ def fit_and_write(
     source: Source,
     outputs: dict[str, str],
     display: Display | Hidden,
-    *,
-    overwrite: bool,
+    how: Writing,
 ) -> dict[str, Any]:
     """Fit, write the outputs, the model first, and return what there is to say."""
     from dkmeans.data.outputs import replacing
     from dkmeans.data.sinks import write_labels
 
-    began = time.perf_counter()
+    began, storage = time.perf_counter(), how.storage_options
     plan = model.plan(source)
     model.fit(source)
     if "model" in outputs:
-        model.save(outputs["model"])
+        model.save(outputs["model"], storage)
     if "history" in outputs:
-        with replacing(outputs["history"], overwrite) as partial:
+        with replacing(
+            outputs["history"], how.overwrite, storage_options=storage
+        ) as partial:
             model.history_.to_jsonl(partial)
     if "report" in outputs:
         from dkmeans.plot.report import model_report
 
-        model_report(model, outputs["report"], saved=outputs.get("model"))
+        with replacing(outputs["report"], how.overwrite, storage_options=storage) as partial:
+            model_report(model, partial, saved=outputs.get("model"))
     if "labels" in outputs:
         with display.tasks("labels"):
             write_labels(
-                model.labels_, outputs["labels"], overwrite=overwrite, threads=plan.threads
+                model.labels_,
+                outputs["labels"],
+                overwrite=how.overwrite,
+                threads=plan.threads,
+                storage_options=storage,
             )
     sizes = model.history_.sizes
     return {
@@ -96,6 +111,7 @@ def fit_and_write(
         "sizes": list(sizes) if sizes else None,
         "passes": model.history_.passes,
         "bytes_read": model.history_.bytes_read,
+        "retries": model.history_.retries,
         "seconds": time.perf_counter() - began,
         "outputs": outputs,
         "plan": asdict(plan),
@@ -113,5 +129,7 @@ def summary(results: dict[str, Any]) -> list[tuple[str, str]]:
         smallest, largest = min(results["sizes"]), max(results["sizes"])
         lines.append(("cluster sizes", f"{smallest:,} to {largest:,} rows"))
     read = f"{results['bytes_read'] / 1e6:,.1f} MB read"
+    if results["retries"]:
+        read += f" with {results['retries']:,} retries"
     lines.append(("passes", f"{results['passes']}, {read}, {results['seconds']:.1f} s in all"))
     return lines + list(results["outputs"].items())

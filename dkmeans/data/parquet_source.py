@@ -49,7 +49,7 @@ class ParquetRows(Reader):
         group, (number,) = self.groups[g], [info.id for info in self.groups[g].row_groups]
         options = {"schema": self.schema, "columns": self.columns, "use_threads": False}
         try:
-            table = patiently(lambda: group.to_table(**options))
+            table = patiently(group.to_table, **options)
             if len(table) != self.starts[g + 1] - self.starts[g]:
                 raise ValueError(f"it has {len(table)} rows")
         except Exception as error:
@@ -129,7 +129,7 @@ def open_dataset(path: str, storage_options: dict[str, Any] | None = None) -> An
     checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
     kind = ds.ParquetFileFormat(default_fragment_scan_options=checked)
     options = {"format": kind, "filesystem": filesystem, "partitioning": "hive"}
-    return patiently(lambda: ds.dataset(inner, **options))
+    return patiently(ds.dataset, inner, **options)
 
 
 def _indexes(schema: Any) -> set[str]:

@@ -1,4 +1,4 @@
-"""Reads that fail for a reason that may pass are tried again: which, how often, and how many were."""
+"""Reads that fail for a reason that may pass are tried again: which, how often, how many."""
 
 from __future__ import annotations
 
@@ -60,23 +60,23 @@ def counting() -> Iterator[Count]:
         _count.reset(token)
 
 
-def patiently(read: Callable[[], T]) -> T:
-    """What ``read`` returns, tried again after a wait while it fails for a reason that may pass."""
+def patiently(work: Callable[..., T], *args: Any, **options: Any) -> T:
+    """What ``work`` returns, tried again after a wait while it fails for a reason that may pass."""
     tried = 0
     while True:
         try:
-            return read()
+            return work(*args, **options)
         except Exception as error:
             tried += 1
             time.sleep(_wait(error, tried))
 
 
-async def patiently_async(read: Callable[[], Awaitable[T]]) -> T:
+async def patiently_async(work: Callable[..., Awaitable[T]], *args: Any, **options: Any) -> T:
     """The same for what is awaited."""
     tried = 0
     while True:
         try:
-            return await read()
+            return await work(*args, **options)
         except Exception as error:
             tried += 1
             await asyncio.sleep(_wait(error, tried))
@@ -93,7 +93,7 @@ def _wait(error: Exception, tried: int) -> float:
 
 
 def may_pass(error: BaseException | None) -> bool:
-    """Whether the same read may succeed later: not where something is missing, denied or damaged."""
+    """Whether the same may succeed later: not where something is missing, denied or damaged."""
     if error is None:
         return False
     if isinstance(error, ConnectionError | TimeoutError):

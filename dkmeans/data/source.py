@@ -17,6 +17,7 @@ from dkmeans.errors import DataError, SourceError
 MOST_ROWS = 2**34  # of which the sums are exact
 MOST_UNITS = 2**24  # pieces that storage reads whole, of which a list is kept
 
+
 @dataclass(frozen=True)
 class Source:
     """A table of numbers that is not in memory.
@@ -91,8 +92,8 @@ def check_size(n_rows: int, n_units: int, where: str) -> None:
         raise DataError(f"{where} says that it has {n_rows:,} rows; {MOST_ROWS:,} can be clustered")
     if n_units > MOST_UNITS:
         raise DataError(
-            f"{where} says that it has {n_units:,} chunks of rows; {MOST_UNITS:,} can be read: store"
-            " it in larger ones"
+            f"{where} says that it has {n_units:,} chunks of rows; {MOST_UNITS:,} can be read:"
+            " store it in larger ones"
         )
 
 

@@ -45,7 +45,7 @@ class PatientStore(WrapperStore[Any]):
         """The bytes of a key, or None where there is none."""
         asked = byte_range or RangeByteRequest(0, self.most + 1)
         try:
-            found = await patiently_async(lambda: self._store.get(key, prototype, asked))
+            found = await patiently_async(self._store.get, key, prototype, asked)
         except Exception as error:
             times = f", {TRIES} times" if may_pass(error) else ""
             raise UnreadableChunkError(
@@ -57,7 +57,7 @@ class PatientStore(WrapperStore[Any]):
 
     async def get_partial_values(self, *args: Any, **options: Any) -> Any:
         """The bytes of several ranges."""
-        return await patiently_async(lambda: self._store.get_partial_values(*args, **options))
+        return await patiently_async(self._store.get_partial_values, *args, **options)
 
 
 def store_of(array: Any) -> Any:
@@ -140,7 +140,10 @@ def guarded(array: Any, where: str) -> Any:
 def _guarded_metadata(metadata: Any, most: int, where: str) -> Any:
     plain = dict(vars(metadata))
     if metadata.zarr_format == 2:
-        coders = [*(metadata.filters or ()), *([metadata.compressor] if metadata.compressor else [])]
+        coders = [
+            *(metadata.filters or ()),
+            *([metadata.compressor] if metadata.compressor else []),
+        ]
         for coder in coders:
             if coder.codec_id == "pickle":
                 raise SourceError(f"{where} has chunks of pickles, which can run any code")
@@ -177,37 +180,32 @@ def check_decoded(codec: str, encoded: Any, most: int) -> None:
     are decoded a piece at a time, to be counted.
     """
     head = bytes(encoded[:18])
-    size: int | None = 0
-    if codec == "blosc":
-        size = number(head[4:8])
-    elif codec == "lz4":
-        size = number(head[:4])
-    elif codec == "lzma":
-        size = _lzma_size(bytes(encoded), most)
-    elif codec in _STREAMS:
-        size = zstd_size(head) if codec == "zstd" else None
-        if size is None:
-            size = _counted(_STREAMS[codec], encoded, most)
-    if size > most:
-        raise ValueError(f"its {codec} data decode to more than the {most:,} bytes that a chunk has")
+    size: int | None = None
+    if codec in ("blosc", "lz4"):
+        size = number(head[4:8] if codec == "blosc" else head[:4])
+    elif codec == "zstd":
+        size = zstd_size(head)
+    if size is None and (codec == "lzma" or codec in _STREAMS):
+        size = _counted(codec, encoded, most)
+    if size is not None and size > most:
+        raise ValueError(
+            f"its {codec} data decode to more than {most:,} bytes, which a chunk has not"
+        )
 
 
 def _counted(codec: str, encoded: Any, most: int) -> int:
     """Decoded bytes, or one piece more than ``most`` at the most."""
-    import pyarrow as pa
-
-    size = 0
-    with pa.CompressedInputStream(pa.BufferReader(pa.py_buffer(encoded)), codec) as stream:
-        while size <= most and (piece := stream.read(_PIECE)):
-            size += len(piece)
-    return size
-
-
-def _lzma_size(encoded: bytes, most: int) -> int:
     import lzma
 
+    import pyarrow as pa
+
+    opened: Any = (
+        lzma.LZMAFile(io.BytesIO(encoded))
+        if codec == "lzma"
+        else pa.CompressedInputStream(pa.BufferReader(pa.py_buffer(encoded)), _STREAMS[codec])
+    )
     size = 0
-    with lzma.open(io.BytesIO(encoded)) as stream:
+    with opened as stream:
         while size <= most and (piece := stream.read(_PIECE)):
             size += len(piece)
     return size

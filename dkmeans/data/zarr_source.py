@@ -144,7 +144,9 @@ def open_node(
     from dkmeans.data.zarr_guard import PatientStore
 
     if component is not None and any(part in ("", ".", "..") for part in component.split("/")):
-        raise SourceError(f"component= must be a path below {path}, such as 'a/b', got {component!r}")
+        raise SourceError(
+            f"component= must be a path below {path}, such as 'a/b', got {component!r}"
+        )
     store: Any = (
         FsspecStore.from_url(path, storage_options=storage_options, read_only=True)
         if "://" in path

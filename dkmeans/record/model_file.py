@@ -57,8 +57,8 @@ def write_model(path: str | os.PathLike[str], model: SavedModel) -> None:
         partial.unlink(missing_ok=True)
 
 
-def read_model(path: str | os.PathLike[str]) -> SavedModel:
-    """Read what :func:`write_model` wrote.
+def read_model(path: str | os.PathLike[str], where: str) -> SavedModel:
+    """Read what :func:`write_model` wrote; ``where`` it comes from is for messages.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def read_model(path: str | os.PathLike[str]) -> SavedModel:
         If the file is torn, not a model, or of a later version.
     """
     if os.path.exists(path) and not zipfile.is_zipfile(path):
-        raise FormatError(f"{os.fspath(path)} is not a dkmeans model: not an .npz file")
+        raise FormatError(f"{where} is not a dkmeans model: not an .npz file")
     try:
         arrays = read_npz(path)
         head = strict_json(arrays.pop("head").tobytes())
@@ -76,10 +76,10 @@ def read_model(path: str | os.PathLike[str]) -> SavedModel:
             raise ValueError(f"version {head['version']}; this dkmeans reads up to {VERSION}")
         head.pop("version")
     except FileNotFoundError as error:
-        raise FormatError(f"no such file: {os.fspath(path)}") from error
+        raise FormatError(f"no such file: {where}") from error
     except PARSE_ERRORS as error:
-        raise FormatError(f"{os.fspath(path)} is not a dkmeans model: {error}") from error
-    history = History.parse(lines, os.fspath(path))
+        raise FormatError(f"{where} is not a dkmeans model: {error}") from error
+    history = History.parse(lines, where)
     history.facts, history.sample = facts, sample
     return SavedModel(head, arrays, history)
 
