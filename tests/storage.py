@@ -1,4 +1,4 @@
-"""Storage for the tests: an S3 server, a web server that knows ranges, and a file system that errs."""
+"""Storage for the tests: an S3 server, a web server of ranges, and a file system that errs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ class S3:
     @property
     def arguments(self) -> list[str]:
         """The options of the storage for the command line."""
-        pairs = [f"{name}={value}" for name, value in self.options.items() if isinstance(value, str)]
+        pairs = [
+            f"{name}={value}" for name, value in self.options.items() if isinstance(value, str)
+        ]
         return [word for pair in pairs for word in ("--storage-option", pair)]
 
     @property
@@ -85,7 +87,10 @@ class _Ranges(http.server.SimpleHTTPRequestHandler):
         if not path.is_file():
             super().do_GET()
             return
-        data, match = path.read_bytes(), re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+        data, match = (
+            path.read_bytes(),
+            re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or ""),
+        )
         first, last = 0, len(data) - 1
         if match:
             first, last = int(match[1]), min(int(match[2] or last), last)

@@ -21,7 +21,7 @@ _LONGEST = 2000  # characters of a message, which may quote names of any length
 
 
 def printable(text: str) -> str:
-    """The text with all that is no visible character or space as an escape such as ``\\x1b``.
+    r"""The text with all that is no visible character or space as an escape such as ``\x1b``.
 
     Names in files may hold sequences that command a terminal, or marks that turn text around.
     """

@@ -82,9 +82,7 @@ def fit_and_write(
     if "model" in outputs:
         model.save(outputs["model"], storage)
     if "history" in outputs:
-        with replacing(
-            outputs["history"], how.overwrite, storage_options=storage
-        ) as partial:
+        with replacing(outputs["history"], how.overwrite, storage_options=storage) as partial:
             model.history_.to_jsonl(partial)
     if "report" in outputs:
         from dkmeans.plot.report import model_report

@@ -16,6 +16,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from dkmeans._typing import AnyArray
 from dkmeans.data.source import working_dtype
+from dkmeans.data.zarr_source import guarded_array
 from dkmeans.errors import DataError, DkmeansError, MissingExtraError, SourceError
 
 BLOCK_BYTES = (
@@ -184,6 +185,7 @@ def _open_zarr(array: Any, where: str, alpha: bool | None) -> Image:
     if not hasattr(array, "shape"):
         names = ", ".join(name for name, _ in array.arrays()) or "no array"
         raise SourceError(f"{where} is a Zarr group with {names}; pass one of its arrays")
+    array = guarded_array(array)
     return _open_chunked(array, where, alpha, getattr(array, "shards", None) or array.chunks)
 
 

@@ -199,13 +199,13 @@ def _counted(codec: str, encoded: Any, most: int) -> int:
 
     import pyarrow as pa
 
-    opened: Any = (
-        lzma.LZMAFile(io.BytesIO(encoded))
-        if codec == "lzma"
-        else pa.CompressedInputStream(pa.BufferReader(pa.py_buffer(encoded)), _STREAMS[codec])
-    )
+    def opened() -> Any:
+        if codec == "lzma":
+            return lzma.LZMAFile(io.BytesIO(encoded))
+        return pa.CompressedInputStream(pa.BufferReader(pa.py_buffer(encoded)), _STREAMS[codec])
+
     size = 0
-    with opened as stream:
+    with opened() as stream:
         while size <= most and (piece := stream.read(_PIECE)):
             size += len(piece)
     return size

@@ -159,6 +159,15 @@ def open_node(
         raise SourceError(f"{path} is not a Zarr store or a Parquet dataset{inside}") from error
 
 
+def guarded_array(array: Any) -> Any:
+    """The array with patient reads and bounded decoders; see :mod:`dkmeans.data.zarr_guard`."""
+    from dkmeans.data.zarr_guard import guarded
+
+    where = str(getattr(array, "store_path", array))
+    check_size(array.shape[0] if array.shape else 0, 0, where)
+    return guarded(array, where)
+
+
 def _contents(group: Any) -> str:
     arrays = [name for name, _ in group.arrays()]
     if not arrays:
