@@ -107,6 +107,8 @@ def open_zarr(
     if not hasattr(array, "shape"):
         raise SourceError(f"{where} is a Zarr group: {_contents(array)}")
     check_table(array.shape, array.dtype, where)
+    if min(array.chunks) < 1:
+        raise SourceError(f"{where} has chunks of shape {array.chunks}")
     check_size(array.shape[0], -(-array.shape[0] // _unit_rows(array)), where)
     names = _names(array)
     picked = None
