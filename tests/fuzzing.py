@@ -22,17 +22,21 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dkmeans.cli.errors import Failure, printable
-from dkmeans.cli.options import Numbers, storage_options
-from dkmeans.data.label_file import open_labels
-from dkmeans.data.sources import open_source
-from dkmeans.data.zarr_chunks import zstd_size
-from dkmeans.data.zarr_guard import check_decoded
-from dkmeans.engine.memory import memory_limit
-from dkmeans.errors import DkmeansError, FormatError
-from dkmeans.record.facts import Facts, without_secrets
-from dkmeans.record.history import History
-from dkmeans.record.model_file import read_model
+HERE = "--here" in sys.argv  # in the process that fuzzes, modules are instrumented as they load
+if HERE:
+    import atheris
+with atheris.instrument_imports(include=["dkmeans"]) if HERE else contextlib.nullcontext():
+    from dkmeans.cli.errors import Failure, printable
+    from dkmeans.cli.options import Numbers, storage_options
+    from dkmeans.data.label_file import open_labels
+    from dkmeans.data.sources import open_source
+    from dkmeans.data.zarr_chunks import zstd_size
+    from dkmeans.data.zarr_guard import check_decoded
+    from dkmeans.engine.memory import memory_limit
+    from dkmeans.errors import DkmeansError, FormatError
+    from dkmeans.record.facts import Facts, without_secrets
+    from dkmeans.record.history import History
+    from dkmeans.record.model_file import read_model
 
 
 def history(data: bytes) -> None:
@@ -172,12 +176,9 @@ def main() -> None:
             subprocess.run(command, check=True)
             print(f"{one}: {args.runs:,} runs, no crash")  # noqa: T201
         return
-    import atheris
-
     with tempfile.TemporaryDirectory() as corpus:
         for i, seed in enumerate(seeds()[args.parsers[0]]):
             Path(corpus, str(i)).write_bytes(seed)
-        atheris.instrument_all()
         options = [f"-runs={args.runs}", "-rss_limit_mb=4096", "-timeout=60", "-verbosity=0"]
         atheris.Setup([sys.argv[0], *options, corpus], PARSERS[args.parsers[0]])
         atheris.Fuzz()
