@@ -14,6 +14,7 @@ SECTIONS = {  # name -> module with a function ``run(*, quick)``
     "pass": "passes",
     "passes-to-fixed-point": "fixed_point",
     "quality": "quality",
+    "colors": "colors",
     "fit": "fit",
     "sweep": "sweep",
     "out-of-core": "out_of_core",

@@ -11,23 +11,29 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
 import dask.array as da
 import numpy as np
+from dask.utils import format_bytes
 from sklearn.exceptions import ConvergenceWarning
 
-from dkmeans._typing import AnyArray, Floats
+from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.data import image_sinks
+from dkmeans.data.dithering import DITHER_BYTES, dithered
 from dkmeans.data.image_sinks import Picture
 from dkmeans.data.image_source import Image, open_image
 from dkmeans.data.outputs import check_output, replacing
 from dkmeans.engine import color_spaces, progress
+from dkmeans.engine.memory import memory_limit as limit_of
 from dkmeans.engine.painting import Painter
 from dkmeans.engine.passes import default_threads
-from dkmeans.errors import DataError
+from dkmeans.errors import DataError, MemoryLimitError, OutputError
 from dkmeans.palettes import Palette, Search, distinct_palettes, few_pass_palettes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _INDICES = 256  # colours of a PNG with a palette, at most
 
@@ -63,7 +69,8 @@ def quantize(
         Space in which squared distances are taken: CIE Lab under D65 and Oklab (Ottosson 2020) are
         for sRGB of 8 bits.
     n_init : "auto" or int, default="auto"
-        Restarts; "auto" is 3 where distinct colours are clustered, else 1.
+        Restarts; "auto" is 3 to 10 where distinct colours are clustered, the more the fewer these
+        are, else 1.
     alpha : bool, optional
         Whether the last band is alpha: it is kept, and pixels for which it is 0 take no part. None:
         as the file says; for arrays, whether there are 4 bands.
@@ -107,12 +114,12 @@ def quantize(
     for number, palette in zip(numbers, palettes, strict=True):
         if len(palette.colors) < number:
             warnings.warn(
-                f"{opened.where} has {len(palette.colors)} distinct colours, fewer than k={number}:"
-                " the palette has no more",
+                f"{opened.where} has fewer distinct colours than k={number}: the palette has"
+                f" {len(palette.colors)}",
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        found[number] = Quantized(palette, opened)
+        found[number] = Quantized(palette, opened, memory_limit)
     return found if several else found[numbers[0]]
 
 
@@ -143,10 +150,12 @@ class Quantized:
     ----------
     found : the colours, and which pixel has which.
     source : the image that they are of.
+    memory_limit : bytes that what is done with them may use above what the process has.
     """
 
     found: Palette
     source: Image
+    memory_limit: int | str | None = None
 
     @property
     def palette(self) -> AnyArray:
@@ -178,6 +187,16 @@ class Quantized:
         return self.found.inertia
 
     @property
+    def space(self) -> str:
+        """Space of the search: "srgb", "lab" or "oklab"."""
+        return self.found.space
+
+    @property
+    def space_mse(self) -> float:
+        """Mean squared error over pixels and bands of the centers, in the space of the search."""
+        return self.inertia / (int(self.found.sizes.sum()) * len(self.centers[0]))
+
+    @property
     def mse(self) -> float:
         """Mean squared error over the pixels and bands of ``image``, exact; in sRGB."""
         return self.found.sq_error / (int(self.found.sizes.sum()) * len(self.palette[0]))
@@ -191,12 +210,20 @@ class Quantized:
         return math.inf if self.mse == 0 else 20 * math.log10(peak / math.sqrt(self.mse))
 
     @property
-    def compression_ratio(self) -> float:
-        """Bits of the pixels to bits of their labels, at least one each, and of the palette."""
-        color_bits = 8 * self.palette.itemsize * self.palette.shape[1]
+    def pixel_bytes(self) -> int:
+        """Bytes of the colours of all pixels."""
+        return int(self.source.n_pixels * self.palette.itemsize * self.palette.shape[1])
+
+    @property
+    def quantized_bytes(self) -> int:
+        """Bytes of a label for each pixel, in as few bits as hold it, and of the palette."""
         label_bits = max(1, (len(self.palette) - 1).bit_length())
-        label_bytes = self.source.n_pixels * label_bits / 8
-        return float(self.source.n_pixels * color_bits / 8 / (label_bytes + self.palette.nbytes))
+        return int(-(-self.source.n_pixels * label_bits // 8) + self.palette.nbytes)
+
+    @property
+    def compression_ratio(self) -> float:
+        """Bytes of the pixels to those of labels and palette, neither of them compressed."""
+        return self.pixel_bytes / self.quantized_bytes
 
     @property
     def passes(self) -> int:
@@ -221,12 +248,32 @@ class Quantized:
         """The image in these colours, of the same shape and type; lazy where it is."""
         return self._result("image", 2 if self.source.flat else 3, self.source.dtype)
 
+    def preview(self) -> tuple[AnyArray, Ints]:
+        """Pixels (height, width, bands) at even steps, up to 720 each way, and their labels.
+
+        They are read in one pass, at the first call for any k.
+        """
+        return self.source.preview, self._painter().labels(self.source.preview)
+
+    def plot(self, *, theme: str = "light") -> Figure:
+        """Draw the image beside itself in these colours, as :func:`dkmeans.plot.quantization`."""
+        from dkmeans.plot import quantization
+
+        return quantization(self, theme=theme)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write one HTML page on the colours, as :func:`dkmeans.plot.image_report.image_report`."""
+        from dkmeans.plot.image_report import image_report
+
+        image_report(self, path)
+
     def write(
         self,
         image: str | os.PathLike[str] | None = None,
         *,
         labels: str | os.PathLike[str] | None = None,
         palette: str | os.PathLike[str] | None = None,
+        dither: bool = False,
         overwrite: bool = False,
         threads: int | None = None,
     ) -> None:
@@ -237,6 +284,10 @@ class Quantized:
         image : ends in .png, .tif or .zarr; a PNG has a palette for up to 256 opaque colours.
         labels : ends in .zarr.
         palette : ends in .json, .gpl (GIMP) or .png (swatches).
+        dither : spread the error of each pixel of a PNG with a palette over its neighbours (Floyd
+            and Steinberg 1976): areas keep their mean colour, the error of pixels grows, which
+            ``mse`` does not count, and ``labels`` stay those of the nearest colours. Pillow does
+            so with the whole image in memory, 11 bytes a pixel, in a read of its own.
         overwrite : replace what is there, once the new output is whole.
         threads : chunks at work at once.
 
@@ -244,19 +295,25 @@ class Quantized:
         ------
         OutputError
             An output exists already, cannot be written, or its format cannot hold the image.
+        MemoryLimitError
+            The image is too large to be dithered within the limit of the search.
         """
-        self.check_outputs(image, labels=labels, palette=palette, overwrite=overwrite)
+        self.check_outputs(
+            image, labels=labels, palette=palette, dither=dither, overwrite=overwrite
+        )
         if palette is not None:
             image_sinks.write_palette(palette, self.palette, self.shares, overwrite=overwrite)
         if image is None and labels is None:
             return
         with ExitStack() as stack:
-            marks = self._marks(threads or default_threads())
+            threads = threads or default_threads()
+            marks = self._marks(threads)
             if labels is not None:
                 partial = stack.enter_context(replacing(labels, overwrite, folder=True))
                 marks = _storing(marks, partial, self._labels_picture())
+                if image is None or dither:
+                    deque(marks, maxlen=0)
             if image is None:
-                deque(marks, maxlen=0)
                 return
             kind = image_sinks.kind_of_output(image, image_sinks.PICTURES)
             partial = stack.enter_context(replacing(image, overwrite, folder=kind == ".zarr"))
@@ -264,7 +321,8 @@ class Quantized:
             paint = (
                 self._painter().indices if picture.palette is not None else self._painter().painted
             )
-            image_sinks.write_picture(partial, kind, map(paint, marks), picture)
+            lines = iter([self._dithered(threads)]) if dither else map(paint, marks)
+            image_sinks.write_picture(partial, kind, lines, picture)
 
     def check_outputs(
         self,
@@ -272,18 +330,38 @@ class Quantized:
         *,
         labels: str | os.PathLike[str] | None = None,
         palette: str | os.PathLike[str] | None = None,
+        dither: bool = False,
         overwrite: bool = False,
     ) -> None:
-        """Raise the OutputError that :meth:`write` would, before any work."""
+        """Raise the error that :meth:`write` would, before any work."""
         if image is not None:
             kind = image_sinks.kind_of_output(image, image_sinks.PICTURES)
             check_output(image, overwrite, folder=kind == ".zarr")
             image_sinks.check_picture(image, self._picture(kind))
+        if dither:
+            self._check_dither(image)
         if labels is not None:
             image_sinks.kind_of_output(labels, (".zarr",))
             check_output(labels, overwrite, folder=True)
         if palette is not None:
             image_sinks.check_palette(palette, overwrite, self.palette)
+
+    def _check_dither(self, image: str | os.PathLike[str] | None) -> None:
+        indexed = image is not None and os.fspath(image).lower().endswith(".png")
+        if not indexed or self._picture(".png").palette is None:
+            raise OutputError(
+                f"dithering is for a .png with a palette of up to {_INDICES} colours of 8 bits"
+                f" without alpha; asked for was {image}, of {len(self.palette)} colours of"
+                f" {self.source.colors} bands of {self.source.dtype}"
+                + " with alpha"
+                * self.source.alpha
+            )
+        needed, limit = DITHER_BYTES * self.source.n_pixels, limit_of(self.memory_limit, local=True)
+        if needed > limit:
+            raise MemoryLimitError(
+                f"dithering holds the image in memory, {format_bytes(needed)}, and memory_limit is"
+                f" {format_bytes(limit)}: raise it, or write without dithering"
+            )
 
     def _painter(self) -> Painter:
         source = self.source
@@ -307,18 +385,31 @@ class Quantized:
         return Picture(self.source.shape, np.dtype(np.int32), self.source.chunk)
 
     def _marks(self, threads: int) -> Iterator[AnyArray]:
-        """Labels and alpha of some lines after others, as many as give the threads work."""
+        """Labels and alpha of all pixels."""
         dtype = self._painter().mark_dtype(self.source.dtype)
         lazy = _painted(self.source.pixels, self._painter(), "marks", 2, dtype)
-        down, across = lazy.numblocks
+        return self._lines(lazy, threads)
+
+    def _dithered(self, threads: int) -> AnyArray:
+        """Indices of all pixels."""
+        source = self.source
+        whole = np.empty(source.pixels.shape, source.dtype)
+        done = 0
+        for some in self._lines(source.pixels, threads):
+            whole[done : done + len(some)] = some
+            done += len(some)
+        return dithered(whole, image_sinks.rgb(self.palette))
+
+    def _lines(self, lazy: da.Array, threads: int) -> Iterator[AnyArray]:
+        """Some lines after others, as many as give the threads work."""
+        down, across = lazy.numblocks[:2]
         step = max(1, threads // across)
         progress.tell("pass_started", "write", -(-down // step))
         for first in range(0, down, step):
-            lines = lazy.blocks[first : first + step]
             with dask.config.set(num_workers=threads):
-                marks = lines.compute(**self._scheduler())
-            progress.block_done(len(marks), marks.nbytes, relay=False)
-            yield marks
+                lines = lazy.blocks[first : first + step].compute(**self._scheduler())
+            progress.block_done(len(lines), lines.nbytes, relay=False)
+            yield lines
 
     def _scheduler(self) -> dict[str, Any]:
         return {"scheduler": "threads"} if self.source.local else {}

@@ -27,7 +27,8 @@ from dkmeans.errors import DataError, MemoryLimitError
 from dkmeans.kmeans import KMeans
 from dkmeans.sweeping import sweep
 
-_RESTARTS = 3  # of distinct colours: as good as scikit-learn's ten on the photographs of the tests
+_RESTARTS = 3, 10  # of distinct colours, at least and at most
+_CHEAP = 2**25  # distances from distinct colours to centers, up to which there are more restarts
 _COLOR_BYTES = 48  # of a distinct colour: code, count, weight, values, point, labels
 _COUNT_BYTES = 24  # of a pixel while it is counted: code, where it is in order, count
 _MAX_ITER = 1000  # of these, which go on until no center moves
@@ -43,11 +44,16 @@ class Search:
     memory_limit: int | str | None
 
     @cached_property
-    def seeds(self) -> tuple[int, ...]:
-        """A seed for each start of a search among distinct colours."""
-        starts = _RESTARTS if self.n_init == "auto" else int(self.n_init)
+    def _seeds(self) -> list[int]:
+        starts = _RESTARTS[1] if self.n_init == "auto" else int(self.n_init)
         random = check_random_state(self.random_state)
-        return tuple(int(seed) for seed in random.randint(np.iinfo(np.int32).max, size=starts))
+        return [int(seed) for seed in random.randint(np.iinfo(np.int32).max, size=starts)]
+
+    def seeds(self, k: int, n_colors: int) -> list[int]:
+        """A seed for each start of a search for ``k`` among distinct colours."""
+        if self.n_init != "auto":
+            return self._seeds
+        return self._seeds[: max(_RESTARTS[0], _CHEAP // (k * n_colors))]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +69,7 @@ class Palette:
     sq_error : sum of squared differences of the pixels to their colours, exact.
     labeller : says which colour a pixel has.
     passes, seconds : what the search took; passes are those of all searches at once.
+    space : of the search.
     """
 
     colors: AnyArray
@@ -73,6 +80,7 @@ class Palette:
     labeller: Labeller
     passes: int
     seconds: float
+    space: str = "srgb"
 
 
 def _threads(image: Image, limit: int, held: int = 0) -> int:
@@ -156,6 +164,7 @@ def _palette_of(
         Lookup(counts.codes, labels, values.shape[1]),
         passes=1,
         seconds=time.perf_counter() - began,
+        space=search.space,
     )
 
 
@@ -167,7 +176,7 @@ def _largest_first(sizes: Ints) -> Ints:
 def _fit(points: AnyArray, weights: Floats, k: int, search: Search) -> KMeans:
     """The best of several starts, one after the other: there can be as many colours as memory."""
     best: KMeans | None = None
-    for seed in search.seeds:
+    for seed in search.seeds(k, len(points)):
         model = KMeans(
             k, max_iter=_MAX_ITER, tol=0, random_state=seed, memory_limit=search.memory_limit
         ).fit(points, sample_weight=weights)

@@ -77,3 +77,40 @@ def client(cluster):
 
     with Client(cluster) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from pages import chromium
+
+    path = chromium()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as tool:
+        found = tool.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """Open a page from disk; at the end there was no word on the console and no request."""
+    contexts, noise = [], []
+
+    def open_page(path, width=1280, scheme="light"):
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+        )
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("console", lambda message: noise.append(message.text))
+        tab.on("pageerror", lambda error: noise.append(str(error)))
+        tab.on("request", lambda request: noise.append(request.url))
+        tab.goto(path.as_uri())
+        assert noise.pop(0) == path.as_uri()
+        return tab
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert [text for text in noise if not text.startswith("data:")] == []

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import growth, peers, worker
 from benchmarks.__main__ import SECTIONS
+from benchmarks.colors import Colors
 from benchmarks.contenders import Job
 from benchmarks.data import Made
 from benchmarks.report import Section, Table, mark, write_section
@@ -168,3 +169,10 @@ def test_sparks_passes_are_its_stages_that_read_all_rows(tmp_path: Path) -> None
 def test_the_slope_of_linear_growth_is_one() -> None:
     points = [(n, [2e-6 * n], [1e-9 * n * n]) for n in (10, 100, 1000, 10_000)]
     assert growth._slopes("rows", points) == "In rows: slope 1.00, scikit-learn 2.00."
+
+
+def test_colours_are_scored_as_they_are_and_in_bytes() -> None:
+    pixels = np.array([[0, 0, 0], [3, 0, 0], [200, 0, 0]], np.uint8)
+    found = Colors.of(pixels, np.array([[1.5, 0, 0], [200.25, 0, 0]]))
+    assert found.inertia == pytest.approx(2 * 1.5**2 + 0.25**2)
+    assert found.mse == pytest.approx((2**2 + 1) / 9)

@@ -52,6 +52,9 @@ def test_photo_colors(tmp_path: Path) -> None:
         error = np.mean((colors - np.asarray(photo, dtype=float).reshape(-1, 3)) ** 2)
     assert len(np.unique(colors, axis=0)) == 5
     assert f"mean squared error {error:.2f}" in printed
+    for name in ("side-by-side.png", "cloud.png", "report.html"):
+        assert f"{target.parent.name}/{name}" in printed
+        assert target.with_name(name).stat().st_size > 10_000
 
 
 def check_pictures(folder: Path, printed: str, names: set[str]) -> None:

@@ -6,20 +6,19 @@ The tests in a browser need Chromium; they skip, and say what to install, where 
 import base64
 import json
 import re
-import shutil
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
 import zarr
+from pages import Parsed, words
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_blobs
 
 from dkmeans import History, Iteration, KMeans, OutputError, sweep
 from dkmeans.plot.diagnosis import diagnose
+from dkmeans.plot.page import Shot
 from dkmeans.plot.player import MOST_CENTERS, MOST_FRAMES, MOST_ROWS, player_data
-from dkmeans.plot.report import Shot
 from dkmeans.plot.scene import scene_of
 from dkmeans.record.sample import RowSample
 from dkmeans.scoring import TITLES
@@ -30,7 +29,6 @@ HOSTILE = [
     "\u202e\u05e2\u05d1\u05e8\u05d9\u05ea \u2028 & {{ 7 * 7 }}",
     "$x^{$ _%\\ \u6570",
 ]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -79,39 +77,7 @@ def sweep_page(found, folder):
 def unpictured(monkeypatch):
     """Reports whose pictures are empty, where it is not they that are tested."""
     empty = Shot("data:image/png;base64,", "data:image/png;base64,", 1, 1, 1.0, "empty")
-    monkeypatch.setattr("dkmeans.plot.report._shot", lambda *args, **options: empty)
-
-
-class Parsed(HTMLParser):
-    """Elements, the text of each section by its id, and scripts of a page."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.tags, self.attributes, self.texts, self.scripts = [], [], {}, []
-        self._section, self._script = "", False
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag == "section":
-            self._section = dict(attrs).get("id", dict(attrs).get("class"))
-        self._script = tag == "script"
-        if self._script:
-            self.scripts.append("")
-
-    def handle_endtag(self, tag):
-        self._script = False
-
-    def handle_data(self, data):
-        if self._script:
-            self.scripts[-1] += data
-        else:
-            self.texts[self._section] = self.texts.get(self._section, "") + data + " "
-
-
-def words(text):
-    return " ".join(text.split())
+    monkeypatch.setattr("dkmeans.plot.report.shot", lambda *args, **options: empty)
 
 
 def test_a_report_says_what_was_clustered_and_what_came_out(model, page):
@@ -356,48 +322,6 @@ def test_centers_are_told_apart_far_from_the_origin(X, scale, offset):
 def test_a_fit_that_did_not_converge_is_named(X):
     (warning,) = diagnose(fitted(X, 4, max_iter=1))
     assert warning.startswith("Not converged: the fit ended after the 1 iterations")
-
-
-def chromium():
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip("needs Chromium: apt-get install chromium, or the like")
-    return path
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = chromium()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as tool:
-        found = tool.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def opened(browser):
-    """Open a page from disk; at the end there was no word on the console and no request."""
-    contexts, noise = [], []
-
-    def open_page(path, width=1280, scheme="light"):
-        context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
-        )
-        contexts.append(context)
-        tab = context.new_page()
-        tab.on("console", lambda message: noise.append(message.text))
-        tab.on("pageerror", lambda error: noise.append(str(error)))
-        tab.on("request", lambda request: noise.append(request.url))
-        tab.goto(path.as_uri())
-        assert noise.pop(0) == path.as_uri()
-        return tab
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert [text for text in noise if not text.startswith("data:")] == []
 
 
 @pytest.mark.parametrize("width", [390, 1280])

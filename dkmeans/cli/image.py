@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dkmeans.cli import options
-from dkmeans.cli.display import show_json, showing
+from dkmeans.cli.display import show_json, show_lines, showing
 from dkmeans.cli.errors import Failure
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _OUTPUTS = ("output", "labels", "palette")
 _EXAMPLE = """
 dkmeans image photo.jpg -k 16 -o out.png --palette palette.gpl --seed 0
-dkmeans image slide.tif --k-list 8,64 -o out-{k}.tif --labels labels-{k}.zarr
+dkmeans image photo.jpg --k-list 2,4,8,16,64,256 -o out.png --report colors.html
 """
 
 
@@ -34,12 +34,19 @@ dkmeans image slide.tif --k-list 8,64 -o out-{k}.tif --labels labels-{k}.zarr
     "--k-list",
     type=options.Numbers(),
     metavar="K,K",
-    help="Several numbers of colours; outputs have {k} in their names.",
+    help="Several numbers of colours from the same pass; {k} in the name of an output stands for"
+    " each, and goes before the ending where it is missing.",
 )
 @click.option("--output", "-o", metavar="PATH", help="Write the image to .png, .tif or .zarr.")
 @click.option("--labels", metavar="PATH", help="Write which colour each pixel has, to .zarr.")
 @click.option(
     "--palette", metavar="PATH", help="Write the colours to .json, .gpl (GIMP) or .png (swatches)."
+)
+@click.option("--report", metavar="PATH", help="Write what was found as one HTML page.")
+@click.option(
+    "--dither",
+    is_flag=True,
+    help="Spread the errors of pixels in a PNG of up to 256 colours; holds the image in memory.",
 )
 @click.option(
     "--space",
@@ -67,7 +74,13 @@ def command(**given: Any) -> None:
     from dkmeans.image import quantize
 
     numbers = _numbers(given)
+    report = options.check_outputs(given, "report")
     outputs = {k: _outputs(given, k, several=len(numbers) > 1) for k in numbers}
+    if report and any(report["report"] in paths.values() for paths in outputs.values()):
+        raise Failure(f"--report: another output is {report['report']} as well")
+    dither = {"dither": given["dither"], "overwrite": given["overwrite"]}
+    if given["dither"] and not str(given["output"]).lower().endswith(".png"):
+        raise Failure("--dither is for an --output that ends in .png")
     began = time.perf_counter()
     hidden = given["quiet"] or given["as_json"]
     with options.cluster(given), showing(hidden=hidden):
@@ -80,21 +93,26 @@ def command(**given: Any) -> None:
             any_size=given["any_size"],
             memory_limit=given["memory_limit"],
         )
+        searched = time.perf_counter() - began
         for k in numbers:
-            found[k].check_outputs(**outputs[k], overwrite=given["overwrite"])
+            found[k].check_outputs(**outputs[k], **dither)
         for k in numbers:
-            found[k].write(**outputs[k], overwrite=given["overwrite"])
+            found[k].write(**outputs[k], **dither)
+        if report:
+            from dkmeans.plot.image_report import image_report
+
+            image_report(found, report["report"], seconds=searched)
     seconds = time.perf_counter() - began
+    lines = [_line(found[k], k) | {"outputs": outputs[k]} for k in numbers]
     if given["as_json"]:
-        lines = [_line(found[k], k) | {"outputs": outputs[k]} for k in numbers]
-        show_json(
-            {"input": given["input"], "seconds": seconds, "space": given["space"], "k": lines}
-        )
+        facts = {"input": given["input"], "seconds": seconds, "space": given["space"]}
+        show_json(facts | report | {"k": lines})
         return
-    _show_table([_line(found[k], k) for k in numbers])
-    for k in numbers:
-        for name, path in outputs[k].items():
-            click.echo(f"{name}  {path}")
+    _show_table(lines, given["space"])
+    click.echo()
+    passes = f"{found[numbers[0]].passes} to find the colours, {seconds:.1f} s in all"
+    written = [(name, path) for line in lines for name, path in line["outputs"].items()]
+    show_lines([("passes", passes), *written, *report.items()])
 
 
 def _numbers(given: options.Given) -> list[int]:
@@ -116,7 +134,8 @@ def _outputs(given: options.Given, k: int, *, several: bool) -> dict[str, str]:
         if path is None:
             continue
         if several and "{k}" not in path:
-            raise Failure(f"--{name}: {path} must have {{k}} in it, for several numbers of colours")
+            stem, ending = os.path.splitext(path.rstrip("/"))
+            path = f"{stem}-{{k}}{ending}"
         path = path.replace("{k}", str(k))
         folder = kind_of_output(path, kinds[name]) == ".zarr"
         target = check_output(path, given["overwrite"], folder=folder)
@@ -135,6 +154,7 @@ def _line(found: Quantized, k: int) -> dict[str, Any]:
         "colors": len(found.palette),
         "mse": found.mse,
         "psnr": found.psnr if math.isfinite(found.psnr) else None,
+        "space_mse": found.space_mse,
         "inertia": found.inertia,
         "compression_ratio": found.compression_ratio,
         "seconds": found.seconds,
@@ -142,10 +162,16 @@ def _line(found: Quantized, k: int) -> dict[str, Any]:
     }
 
 
-def _show_table(lines: list[dict[str, Any]]) -> None:
+def _show_table(lines: list[dict[str, Any]], space: str) -> None:
     """Print a line for each number of colours."""
-    formats = {"k": "d", "mse": ".4f", "psnr": ".2f", "seconds": ".2f", "passes": "d"}
-    heads = {"mse": "MSE", "psnr": "PSNR dB"}
+    formats = {"k": "d", "colors": "d", "mse": ".4f", "psnr": ".2f", "space_mse": ".5g"}
+    formats |= {"compression_ratio": ".1f", "seconds": ".2f"}
+    heads = {"mse": "MSE", "psnr": "PSNR dB", "compression_ratio": "ratio"}
+    heads["space_mse"] = f"MSE in {space}"
+    if space == "srgb":
+        del formats["space_mse"]
+    if all(line["colors"] == line["k"] for line in lines):
+        del formats["colors"]
     table = [[heads.get(name, name) for name in formats]]
     for line in lines:
         cells = [(line[name], spec) for name, spec in formats.items()]

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import dask.array as da
@@ -25,6 +26,7 @@ BLOCK_BYTES = (
 _TIFF = (".tif", ".tiff", ".btf", ".tf8", ".svs")
 _MODES = {"1": "L", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "I;16B": "I;16", "I;16L": "I;16"}
 _PLAIN_MODES = ("L", "LA", "RGB", "RGBA", "I;16", "I", "F")
+PREVIEW = 720  # pixels of the longer side of a preview, at most
 _pillow_lock = threading.Lock()  # its limit of pixels is one for the process
 
 
@@ -73,6 +75,13 @@ class Image:
     def dtype(self) -> np.dtype[Any]:
         """Type of the values."""
         return np.dtype(str(self.pixels.dtype))
+
+    @cached_property
+    def preview(self) -> AnyArray:
+        """Pixels (up to 720, up to 720, bands) at even steps, read once, block after block."""
+        step = -(-max(self.shape) // PREVIEW)
+        some = self.pixels[::step, ::step]
+        return np.asarray(some.compute(**({"scheduler": "threads"} if self.local else {})))
 
     def rows(self) -> da.Array:
         """All pixels as rows (n_pixels, bands), chunk after chunk, not line after line."""
@@ -230,7 +239,8 @@ def _decode(path: str, any_size: bool) -> tuple[AnyArray, bool]:
             return np.asarray(picture), picture.mode in ("LA", "RGBA")
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning) as error:
         raise SourceError(
-            f"{path}: {error}; if you trust the file, any_size=True (--any-size) lifts the limit"
+            f"{path}: {str(error).rstrip('.')}; if you trust the file, any_size=True (--any-size)"
+            " lifts the limit"
         ) from error
 
 

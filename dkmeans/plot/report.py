@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
-import io
 import os
-import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib.resources import files
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
-from dkmeans import __version__, plot
-from dkmeans.data.outputs import check_output, replacing
+from dkmeans import plot
+from dkmeans.data.outputs import check_output
 from dkmeans.errors import DataError
 from dkmeans.plot import tables
-from dkmeans.plot.canvas import new_figure
 from dkmeans.plot.diagnosis import diagnose
+from dkmeans.plot.page import Shot, shot, write_page
 from dkmeans.plot.player import player_data
 from dkmeans.plot.scene import Scene, scene_of
-from dkmeans.plot.theme import theme_of
 from dkmeans.profiling import profile as profile_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from matplotlib.legend import Legend
 
     from dkmeans.kmeans import KMeans
@@ -34,21 +26,6 @@ if TYPE_CHECKING:
     from dkmeans.sweeping import Sweep
 
 _NEAREST = 3  # rows of each cluster in a profile
-_DPI = 144
-_SMALL = 5.6, 3.9  # inches
-_THEMES = ("light", "dark")
-
-
-@dataclass(frozen=True)
-class Shot:
-    """A picture for a light and for a dark page, as data URIs; its size in pixels and inches."""
-
-    light: str
-    dark: str
-    width: int
-    height: int
-    inches: float
-    alt: str
 
 
 def model_report(
@@ -78,7 +55,7 @@ def model_report(
         "player": part.pop("player"),
         "part": part,
     }
-    _write(path, "model.html.j2", context)
+    write_page(path, "model.html.j2", context)
 
 
 def sweep_report(
@@ -116,38 +93,7 @@ def sweep_report(
     part["plan"] = tables.plan(model.history_.facts, spent)
     part["plan_note"] += " Figures are those of the whole sweep, whose fits share their passes."
     part["cluster_pictures"] = part.pop("main_pictures") + part["cluster_pictures"]
-    _write(path, "sweep.html.j2", context)
-
-
-def _write(path: str | os.PathLike[str], template: str, context: dict[str, Any]) -> None:
-    """Fill a template, in which everything from outside is text, and write the page."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("dkmeans.plot"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    script = _own("player.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = environment.get_template(template).render(
-        version=__version__,
-        style=Markup(_own("report.css")),
-        script=Markup(script),
-        script_hash=digest,
-        **context,
-    )
-    with replacing(path, overwrite=True) as partial, open(partial, "w", encoding="utf-8") as file:
-        file.write(page)
-
-
-def _own(name: str) -> str:
-    """A file beside the templates, which is ours and needs no escaping."""
-    return files("dkmeans.plot").joinpath("templates", name).read_text(encoding="utf-8")
+    write_page(path, "sweep.html.j2", context)
 
 
 def _model_part(model: KMeans, X: Any, saved: str | None) -> dict[str, Any]:
@@ -198,22 +144,6 @@ def _code(saved: str | None) -> str:
     )
 
 
-def _shot(draw: Callable[..., Axes], what: Any, alt: str, *, own: bool = False) -> Shot:
-    """A picture of something in both themes, small enough for a phone unless of its own size."""
-    encoded = {}
-    for theme in _THEMES:
-        ax = None if own else new_figure(*_SMALL, theme_of(theme)).add_subplot()
-        figure = cast("Figure", draw(what, theme=theme, ax=ax).figure)
-        file = io.BytesIO()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph")  # of a name in a script without a font here
-            figure.savefig(file, format="png", dpi=_DPI, facecolor=figure.get_facecolor())
-        encoded[theme] = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-    inches = figure.get_size_inches()
-    width, height = (round(length * _DPI) for length in inches)
-    return Shot(encoded["light"], encoded["dark"], width, height, round(float(inches[0]), 2), alt)
-
-
 def _main_pictures(model: KMeans, scene: Scene | None) -> Iterator[Shot]:
     """The rows of the sample by cluster, over the cells of the centers where these are true."""
     if scene is None:
@@ -225,18 +155,18 @@ def _main_pictures(model: KMeans, scene: Scene | None) -> Iterator[Shot]:
         cast("Legend", ax.get_legend()).remove()  # the table of clusters has the colours
         return ax
 
-    yield _shot(drawn, model, "Rows of a sample by cluster")
+    yield shot(drawn, model, "Rows of a sample by cluster")
 
 
 def _cluster_pictures(described: KMeans | Profile, model: KMeans) -> Iterator[Shot]:
-    yield _shot(plot.profiles, described, "Means of all clusters", own=True)
+    yield shot(plot.profiles, described, "Means of all clusters", own=True)
     with contextlib.suppress(DataError):  # where there are no silhouettes
-        yield _shot(plot.silhouette, model, "Silhouettes of a sample", own=True)
+        yield shot(plot.silhouette, model, "Silhouettes of a sample", own=True)
 
 
 def _convergence_pictures(model: KMeans) -> Iterator[Shot]:
     if any(i.phase == "lloyd" for i in model.history_):
-        yield _shot(plot.convergence, model, "Inertia by iteration")
+        yield shot(plot.convergence, model, "Inertia by iteration")
 
 
 def _chosen_k(found: Sweep) -> int:
@@ -246,6 +176,6 @@ def _chosen_k(found: Sweep) -> int:
 
 
 def _sweep_pictures(found: Sweep) -> Iterator[Shot]:
-    yield _shot(plot.elbow, found, "Inertia by number of clusters")
+    yield shot(plot.elbow, found, "Inertia by number of clusters")
     if "silhouette" in found.criteria and found.best_by("silhouette") is not None:
-        yield _shot(plot.silhouette_curve, found, "Silhouette by number of clusters")
+        yield shot(plot.silhouette_curve, found, "Silhouette by number of clusters")
