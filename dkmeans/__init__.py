@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dkmeans.data.sources import open_source
     from dkmeans.engine.memory import Plan
     from dkmeans.errors import (
+        ClusterError,
         DataError,
         DkmeansError,
         FormatError,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ClusterError",
     "Comparison",
     "DataError",
     "DkmeansError",

@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import click
 import numpy as np
 
 from dkmeans.data.blocks import Reader
@@ -20,20 +21,33 @@ from dkmeans.engine.progress import watching
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 60.0  # seconds for what takes a few
+OPTIONS = {
+    "random_state": 0,
+    "init": "k-means||",
+    "algorithm": "lloyd",
+    "max_iter": 4,
+    "residency": "stream",
+}
+IMPATIENT = {  # of dask's configuration: what takes minutes to be noticed takes seconds
+    "dkmeans.no-workers-timeout": "4s",
+    "dkmeans.scheduler-timeout": "8s",
+    "distributed.comm.timeouts.connect": "5s",
+    "distributed.comm.timeouts.tcp": "12s",
+    "distributed.scheduler.worker-ttl": "10s",
+}
 
 
 def environment(**more):
     """Of a process that can import dkmeans; keywords are added, with None removed."""
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    quick = {  # what takes minutes to be noticed takes seconds
-        "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
-        "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s",
-        "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "10s",
-        "DASK_DKMEANS__NO_WORKERS_TIMEOUT": "4s",
-        "DASK_DKMEANS__SCHEDULER_TIMEOUT": "8s",
-    }
+    paths = [str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    quick = {_variable(name): value for name, value in IMPATIENT.items()}
     merged = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **quick, **more}
     return {name: value for name, value in merged.items() if value is not None}
+
+
+def _variable(name):
+    """Environment variable that sets a value of dask's configuration."""
+    return "DASK_" + name.replace(".", "__").replace("-", "_").upper()
 
 
 class Process:
@@ -86,19 +100,22 @@ class DaskCluster:
     folder : for their files.
     host : name or address at which the scheduler listens.
     tls : arguments that give certificates, for all of them.
+    more : environment of all of them.
+    namespace : of the scheduler.
     """
 
     folder: Path
     host: str = "127.0.0.1"
     tls: tuple[str, ...] = ()
     more: dict[str, str] = field(default_factory=dict)
+    namespace: str | None = None
     processes: list[Process] = field(default_factory=list)
     scheduler: Process | None = None
     address: str = ""
 
     def __enter__(self):
         try:
-            self.start_scheduler()
+            self.start_scheduler(namespace=self.namespace)
         except BaseException:
             self.__exit__()
             raise
@@ -237,3 +254,31 @@ class At:
 def at_pass(number, act):
     """Call ``act`` when the pass of this number begins, while the context lasts."""
     return watching(At(number, act))
+
+
+def main(address, folder, output):
+    """Fit rigged rows on a cluster, say when each pass begins, and save the model."""
+    from distributed import Client
+
+    from dkmeans import KMeans
+    from dkmeans.errors import ClusterError
+
+    class Told(At):
+        def pass_started(self, name, blocks):
+            self.passes += 1
+            click.echo(f"pass {self.passes} begins")
+
+    with Client(address, timeout=20), watching(Told(0, None)):
+        try:
+            model = KMeans(6, **OPTIONS).fit(Rigged(folder, seconds=0.1).source)
+        except ClusterError as error:
+            click.echo(f"ended: {error}")
+            return
+        model.save(output)
+        click.echo("ended: done")
+
+
+if __name__ == "__main__":
+    from tests import clusters
+
+    clusters.main(*sys.argv[1:])  # whose classes workers can import

@@ -32,6 +32,13 @@ def long(request):
     return request.config.getoption("--long")
 
 
+@pytest.fixture
+def only_long(long):
+    """Skip, unless the long form of the fault suite was asked for."""
+    if not long:
+        pytest.skip("of the long form; run with --long")
+
+
 def pytest_terminal_summary(terminalreporter):
     lines = TABLE.lines()
     if lines:

@@ -11,19 +11,13 @@ import pytest
 
 from dkmeans import KMeans
 from dkmeans.errors import ClusterError
-from tests.clusters import DaskCluster, N, Rigged, at_pass, made
+from tests.clusters import IMPATIENT, OPTIONS, DaskCluster, N, Rigged, at_pass, made
 from tests.faults import TABLE
 
 pytestmark = pytest.mark.faults
 
 K = 6
-OPTIONS = {"random_state": 0, "init": "k-means||", "algorithm": "lloyd", "max_iter": 4}
-IMPATIENT = {
-    "dkmeans.no-workers-timeout": "4s",
-    "dkmeans.scheduler-timeout": "5s",
-    "distributed.comm.timeouts.connect": "5s",
-    "distributed.comm.timeouts.tcp": "12s",
-}
+LONG = pytest.mark.usefixtures("only_long")
 MOST_SECONDS = 90  # for a fit of a second, on a machine that does much else
 
 
@@ -60,7 +54,7 @@ def workers(cluster):
 
 
 def fit(client, reader, **options):
-    return KMeans(K, **{**OPTIONS, "residency": "stream", **options}).fit(reader.source)
+    return KMeans(K, **{**OPTIONS, **options}).fit(reader.source)
 
 
 def judged(fault, expected, run):
@@ -78,7 +72,7 @@ def judged(fault, expected, run):
     return error
 
 
-@pytest.mark.parametrize("number", [1, 3, 7])
+@pytest.mark.parametrize("number", [2, *(pytest.param(n, marks=LONG) for n in (1, 3, 4, 5, 6, 7))])
 def test_a_worker_killed_in_the_middle_of_a_pass(cluster, workers, expected, tmp_path, number):
     fuse = tmp_path / f"kill-{7 * number % 40}"
     with cluster.client() as client, at_pass(number, fuse.touch):
@@ -87,7 +81,7 @@ def test_a_worker_killed_in_the_middle_of_a_pass(cluster, workers, expected, tmp
     assert not fuse.exists()
 
 
-@pytest.mark.parametrize("residency", ["memory", "stream"])
+@pytest.mark.parametrize("residency", ["memory", pytest.param("stream", marks=LONG)])
 def test_a_worker_killed_whose_nanny_starts_another(cluster, expected, tmp_path, residency):
     workers = [cluster.start_worker(nanny=True, memory="900MiB") for _ in range(2)]
     fuses = [tmp_path / f"kill-{unit}" for unit in (3, 30)]
@@ -116,6 +110,7 @@ def test_a_worker_out_of_memory_once(cluster, expected, tmp_path):
     worker.kill()
 
 
+@LONG
 def test_a_block_that_never_fits_in_memory(cluster, expected, tmp_path):
     worker = cluster.start_worker(nanny=True, memory="900MiB")
     for unit in range(16, 20):
@@ -149,6 +144,7 @@ def test_a_worker_slow_by_fifty_times(cluster, workers, expected, tmp_path):
             thread.join()
 
 
+@LONG
 def test_a_worker_that_stands_still(cluster, workers, expected, tmp_path):
     """It answers nothing; its place is taken once the scheduler has waited ``worker-ttl``."""
     (tmp_path / "stop-17").touch()
@@ -176,6 +172,7 @@ def test_no_workers_from_the_start(cluster, expected, tmp_path):
     assert f"dask worker {cluster.address}" in error
 
 
+@LONG
 def test_no_workers_from_the_middle_on(cluster, workers, expected, tmp_path):
     (tmp_path / "kill-5").touch()
     with cluster.client() as client, at_pass(2, workers[0].kill):
@@ -184,6 +181,7 @@ def test_no_workers_from_the_middle_on(cluster, workers, expected, tmp_path):
     assert "has had no workers for 4" in error or "a task ended 2 workers" in error
 
 
+@LONG
 def test_workers_that_come_in_time(cluster, workers, expected, tmp_path):
     """The last worker goes, and another comes before the patience ends."""
 
@@ -192,10 +190,10 @@ def test_workers_that_come_in_time(cluster, workers, expected, tmp_path):
             worker.kill()
         workers.append(cluster.start("worker", cluster.address, "--no-nanny", "--nthreads=1"))
 
-    with dask.config.set({"dkmeans.no-workers-timeout": "60s"}), cluster.client() as client:
-        with at_pass(3, replace):
-            run = lambda: fit(client, Rigged(tmp_path))  # noqa: E731
-            assert judged("all workers replaced", expected, run) is None
+    patient = dask.config.set({"dkmeans.no-workers-timeout": "60s"})
+    with patient, cluster.client() as client, at_pass(3, replace):
+        run = lambda: fit(client, Rigged(tmp_path))  # noqa: E731
+        assert judged("all workers replaced", expected, run) is None
 
 
 def foreign(folder, version):
@@ -229,6 +227,7 @@ def test_workers_with_other_versions(cluster, workers, expected, tmp_path):
         assert own in error
 
 
+@LONG
 def test_a_worker_with_other_versions_that_comes_later(cluster, workers, expected, tmp_path):
     others = []
 

@@ -85,7 +85,7 @@ class Cluster:
         self.workers()
         (held,) = self.client.persist([work])
         (future,) = self.client.futures_of(held)
-        value = self._wait(self.client.gather(future, asynchronous=True))
+        value = self._wait(_awaited(future))
         self._check(self._look())  # those that came meanwhile
         return value
 
@@ -144,7 +144,7 @@ class Cluster:
         """The workers that can work, none for a while at most."""
         if self.client.status != "running":
             raise self._lost("has been lost")
-        known = self._ask(self.client.scheduler.identity(n_workers=-1))["workers"]
+        known = self._ask(self.client.scheduler.identity())["workers"]
         able = {at: worker for at, worker in known.items() if worker["status"] == "running"}
         now, patience = time.monotonic(), timeout("no-workers-timeout")
         if able:
@@ -206,6 +206,10 @@ class Cluster:
             raise self._lost("has been lost, or its client was closed") from error
         self._check(self._look())  # a task of a worker with other versions fails in any way
         raise error
+
+
+async def _awaited(future: Any) -> Any:
+    return await future
 
 
 def _versions() -> tuple[str, tuple[str, ...]]:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import dask
@@ -142,14 +143,23 @@ def _write_zarr(rows: da.Array, path: str, layout: Layout, threads: int | None) 
         storage_options=layout.storage_options if "://" in path else None,
     )
     if rows.shape[0]:
-        _result(da.store(rows, _Chunks(array, path), lock=False, compute=False), threads)
+        starts = tuple(accumulate(rows.chunks[0], initial=0))
+        store = dask.delayed(_Chunks(array, path, starts), pure=False, traverse=False)
+        written = rows.map_blocks(
+            _write_chunks,
+            store=store,
+            drop_axis=list(range(1, rows.ndim)),
+            dtype=np.int64,
+            meta=np.empty(0, np.int64),
+        )
+        _result(written.sum(), threads)
     for file in glob.iglob(os.path.join(glob.escape(path), "**", "*.partial"), recursive=True):
         os.unlink(file)  # of a worker that was killed while it wrote
 
 
 @dataclass(frozen=True)
 class _Chunks:
-    """A Zarr array, in a folder that is gone once nobody wants the rows any more.
+    """A Zarr array and where blocks of it start, in a folder that is gone when nobody wants it.
 
     Zarr makes the folders that a chunk needs. Without this, a worker that still writes when the
     output has been given up, or was finished by others, would leave a piece of it behind.
@@ -157,14 +167,22 @@ class _Chunks:
 
     array: Any
     folder: str
+    starts: tuple[int, ...]
 
-    def __setitem__(self, region: Any, rows: AnyArray) -> None:
-        patiently(self.array.__setitem__, region, rows)
+    def write(self, rows: AnyArray, block: int) -> None:
+        """Write a block of rows."""
+        span = slice(self.starts[block], self.starts[block] + len(rows))
+        patiently(self.array.__setitem__, span, rows)
         if "://" in self.folder:  # what comes late is in no output
             return
         if not os.path.exists(os.path.join(self.folder, "zarr.json")):
             shutil.rmtree(self.folder, ignore_errors=True)
             raise OutputError(f"{self.folder} has been removed while it was written")
+
+
+def _write_chunks(rows: AnyArray, *, store: _Chunks, block_id: Any = None) -> AnyArray:
+    store.write(rows, block_id[0])
+    return np.array([len(rows)], np.int64)
 
 
 def _with_sizes(rows: da.Array, threads: int | None) -> da.Array:

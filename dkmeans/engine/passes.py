@@ -24,6 +24,7 @@ from dkmeans._typing import AnyArray, Floats
 from dkmeans.data.blocks import Blocks, Reader
 from dkmeans.data.buffers import Buffers
 from dkmeans.data.cluster import CLUSTER, Cluster, current_client
+from dkmeans.data.graphs import gathered
 from dkmeans.data.retries import counting
 from dkmeans.data.source import kernel_view
 from dkmeans.engine import progress
@@ -32,6 +33,8 @@ from dkmeans.errors import DataError
 FAN_IN = 8  # parts combined at once
 TASKS_PER_THREAD = 64  # at least, before small blocks share a task: threads end a pass together
 TASK_BYTES = 64 * 2**20  # of the blocks that share a task, at most
+CLUSTER_TASK_BYTES = 512 * 2**20  # likewise on a cluster, whose scheduler does a thousand a second
+HELD_BYTES = 4 * 2**20  # likewise where a task has all of its blocks at once
 _NO_WEIGHTS = np.empty(0)
 
 
@@ -104,12 +107,13 @@ class _Job:
     reader: Reader | None = None
     sizes: tuple[int, ...] = ()
     buffers: Buffers = field(default_factory=Buffers)
-    together: int = 1  # blocks that a task reads, one after another
+    together: int = 1  # blocks that share a task
 
     def read(self, weights: AnyArray | None, task: int) -> _Outcome:
-        """Read the blocks of a task in turn, and do the step to each."""
-        first = task * self.together
-        blocks = range(first, min(first + self.together, len(self.sizes)))
+        """Read the blocks of a task in turn, one where it has weights, and do the step to each."""
+        together = self.together if weights is None else 1
+        first = task * together
+        blocks = range(first, min(first + together, len(self.sizes)))
         return reduce(_Outcome.join, (self._read(weights, block) for block in blocks))
 
     def _read(self, weights: AnyArray | None, block: int) -> _Outcome:
@@ -252,22 +256,25 @@ class Passes:
             return _fold(pool.map(lambda item: job(*item), work))
 
     def _together(self, blocks: Blocks) -> int:
-        """Small blocks that a task reads: a task of a cluster can cost as much as a MiB of rows."""
-        sizes = blocks.sizes or ()
-        if blocks.weights is not None:  # a task has those of one block
+        """Small blocks that share a task, which costs more than they do."""
+        sizes, cluster = blocks.sizes or (), self.cluster
+        in_turn = isinstance(blocks.X, Reader) and blocks.weights is None
+        if not sizes or blocks.resident or not (in_turn or cluster):
             return 1
-        threads = self.threads if self.cluster is None else self.cluster.threads()
+        threads = self.threads if cluster is None else cluster.threads()
         fair = len(sizes) // (TASKS_PER_THREAD * max(1, threads))
-        return max(1, min(fair, TASK_BYTES // max(1, max(sizes) * blocks.row_bytes)))
+        most = (TASK_BYTES if cluster is None else CLUSTER_TASK_BYTES) if in_turn else HELD_BYTES
+        return max(1, min(fair, most // max(1, max(sizes) * blocks.row_bytes)))
 
     def _run_dask(self, blocks: Blocks, step: Step[P]) -> _Outcome:
         cluster = self.cluster
         relay = cluster is not None and progress.watched()
-        job = _Job(step, blocks.offsets, relay, sizes=blocks.sizes or ())
+        together = self._together(blocks)
+        job = _Job(step, blocks.offsets, relay, sizes=blocks.sizes or (), together=together)
         if isinstance(blocks.X, Reader):
-            together = self._together(blocks)
-            job = replace(job, reader=blocks.X, buffers=self._buffers, together=together)
-            blocks = replace(blocks, sizes=_sums(job.sizes, together))
+            job = replace(job, reader=blocks.X, buffers=self._buffers)
+            if blocks.weights is None:
+                blocks = replace(blocks, sizes=_sums(job.sizes, together))
         outcome = _tree(blocks, job, on_cluster=cluster is not None)
         if cluster is not None:
             with progress.relaying(cluster.client):
@@ -379,8 +386,11 @@ def _tree(blocks: Blocks, job: _Job, *, on_cluster: bool) -> da.Array:
         arrays.insert(0, blocks.X)
         if job.offsets is None:
             arrays.append(_offsets(blocks.X))
+    boxes = _boxes(function, blocks.count, *arrays, **options)
+    if on_cluster and arrays and job.sizes and not blocks.resident:
+        boxes = gathered(boxes, job.together, _combine)
     return da.reduction(
-        _boxes(function, blocks.count, *arrays, **options),
+        boxes,
         chunk=_same,
         combine=_combine,
         aggregate=partial(_finish, step=job.step) if on_cluster else _combine,
