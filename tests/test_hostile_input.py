@@ -200,7 +200,7 @@ def test_a_parquet_file_of_few_bytes_and_many_rows(tmp_path):
     table = pa.table({"a": pa.array(np.zeros(3_000_000))})
     pq.write_table(table, tmp_path / "x.parquet", row_group_size=3_000_000)
     assert (tmp_path / "x.parquet").stat().st_size < 30_000
-    with pytest.raises(MemoryLimitError, match="needs .* and memory_limit is 300.00 MiB"):
+    with pytest.raises(MemoryLimitError, match=r"needs .* and memory_limit is 300.00 MiB"):
         KMeans(1, memory_limit="300 MiB").fit(tmp_path / "x.parquet")
 
 
