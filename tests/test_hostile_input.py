@@ -122,7 +122,7 @@ def test_chunks_that_unpack_to_too_much(tmp_path, version, name, codec, encode, 
 def test_chunks_that_are_larger_than_they_can_be(store):
     with (store / "c" / "1" / "0").open("r+b") as file:
         file.truncate(2**30)  # of which the disk has next to nothing
-    with pytest.raises(SourceError, match=r"chunk c/1/0 has more than 1\d\d,\d\d\d bytes"):
+    with pytest.raises(SourceError, match=r"chunk c/1/0 has more than 65,843 bytes"):
         KMeans(2, residency="stream").fit(store)
 
 

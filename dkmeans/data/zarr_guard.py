@@ -19,6 +19,8 @@ from dkmeans.data.zarr_chunks import most_bytes, number, zstd_size
 from dkmeans.errors import SourceError
 
 _STREAMS = {"gzip": "gzip", "zlib": "gzip", "bz2": "bz2", "zstd": "zstd"}  # names that Arrow has
+_FILLING = {"blosc", "lz4", "lzma", *_STREAMS}  # decoders that can be made to fill memory
+_CHUNK_HEAD = 64  # bytes that a chunk in a shard may have beside its data, in the index and here
 _PIECE = 2**20  # bytes at once of what is decoded only to be counted
 
 
@@ -117,7 +119,8 @@ class BoundedNumcodec(numcodecs.abc.Codec):  # type: ignore[misc]
 
     def decode(self, buf: Any, out: Any = None) -> Any:
         """Decode what is not too much."""
-        check_decoded(self.inner.codec_id, memoryview(buf).cast("B"), self.most)
+        if self.inner.codec_id in _FILLING:
+            check_decoded(self.inner.codec_id, memoryview(buf).cast("B"), self.most)
         return self.inner.decode(buf, out)
 
 
@@ -129,12 +132,13 @@ def guarded(array: Any, where: str) -> Any:
     SourceError
         If its chunks are pickles, which can run any code.
     """
-    most = most_bytes(math.prod(array.chunks) * array.dtype.itemsize)
+    in_chunk = math.prod(array.chunks)
+    in_shard = math.prod(getattr(array, "shards", None) or array.chunks)
+    most = most_bytes(in_chunk * array.dtype.itemsize)
     metadata = _guarded_metadata(array.metadata, most, where)
-    stored = math.prod(getattr(array, "shards", None) or array.chunks) * array.dtype.itemsize
-    path = StorePath(PatientStore(store_of(array), 2 * most_bytes(stored)), array.path)
-    inner = array._async_array
-    return Array(type(inner)(metadata, path, inner.config))
+    stored = most_bytes(in_shard * array.dtype.itemsize) + _CHUNK_HEAD * (in_shard // in_chunk)
+    path = StorePath(PatientStore(store_of(array), stored), array.path)
+    return Array(type(array._async_array)(metadata, path))
 
 
 def _guarded_metadata(metadata: Any, most: int, where: str) -> Any:
