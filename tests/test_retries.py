@@ -312,3 +312,14 @@ def test_the_history_shows_retries_where_there_are_any():
     assert [line.split()[-1] for line in str(history).splitlines()] == ["retries", "2", "0"]
     assert "retries" not in str(History(steps[1:]))
     assert History.parse(history.dump(), "here") == history
+
+
+def test_a_report_says_so(tmp_path):
+    model = KMeans(2, random_state=0).fit(X[:50])
+    model.report(tmp_path / "quiet.html")
+    model.history_.append(Iteration("final", retries=4321))
+    model.report(tmp_path / "loud.html")
+    quiet, loud = ((tmp_path / name).read_text() for name in ("quiet.html", "loud.html"))
+    assert "reads tried again" not in quiet
+    assert "reads tried again" in loud
+    assert "4,321" in loud
