@@ -20,6 +20,7 @@ SECTIONS = {  # name -> module with a function ``run(*, quick)``
     "out-of-core": "out_of_core",
     "growth": "growth",
     "scaling": "scaling",
+    "images": "images",
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

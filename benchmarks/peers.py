@@ -20,6 +20,10 @@ def _faiss() -> None:
     import faiss  # noqa: F401
 
 
+def _imagequant() -> None:
+    import libimagequant  # noqa: F401
+
+
 def _spark() -> None:
     import pyspark  # noqa: F401
 
@@ -31,6 +35,7 @@ _PROBES: dict[str, Callable[[], None]] = {
     "dask-ml": _dask_ml,
     "scikit-learn-intelex": _intelex,
     "faiss-cpu": _faiss,
+    "libimagequant": _imagequant,
     "pyspark": _spark,
 }
 

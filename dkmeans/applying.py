@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
@@ -12,17 +15,18 @@ import numpy as np
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from dkmeans.data.blocks import Blocks
-from dkmeans.data.label_file import open_labels
+from dkmeans.data.label_file import LabelFile, open_labels
+from dkmeans.data.outputs import scratch
+from dkmeans.data.sinks import check_rows_output, write_labels
 from dkmeans.data.source import Source
 from dkmeans.data.sources import is_in_memory, open_source
 from dkmeans.engine.cluster_stats import Labelling
+from dkmeans.engine.memory import LabelRoom, Plan
 from dkmeans.engine.passes import Passes
 from dkmeans.engine.predict import Model
-from dkmeans.errors import DataError
+from dkmeans.errors import DataError, OutputError
 from dkmeans.inputs import Input, check_input
 from dkmeans.kmeans import KMeans
-
-PartBytes = Callable[[int, int], int]  # of n_clusters and n_features
 
 
 def is_model(given: Any) -> bool:
@@ -73,6 +77,30 @@ def column_names(X: Any) -> tuple[str, ...] | None:
     return names if names and all(isinstance(name, str) for name in names) else None
 
 
+@contextlib.contextmanager
+def writing_labels(
+    path: str | os.PathLike[str] | None, overwrite: bool
+) -> Iterator[LabelFile | None]:
+    """A file for the labels of a pass, which become the output at ``path`` when the body ends.
+
+    Raises
+    ------
+    OutputError
+        If the labels cannot be written there; the body does not begin then.
+    """
+    if path is None:
+        yield None
+        return
+    if "://" in os.fspath(path):
+        raise OutputError(f"labels of such a pass are written to disk, got {os.fspath(path)}")
+    target = check_rows_output(path, overwrite)
+    with scratch(target) as hidden:
+        file = LabelFile(hidden)
+        file.create()
+        yield file
+        write_labels(file.array(), target, overwrite=overwrite)
+
+
 @dataclass(frozen=True)
 class Applied:
     """X cut into blocks, with labels beside it or a model that gives them.
@@ -80,31 +108,54 @@ class Applied:
     Parameters
     ----------
     model : what assigns the rows; None where labels are given.
+    room : for labels that are given.
     """
 
     passes: Passes
     blocks: Blocks
     model: Model | None
+    room: LabelRoom | None = None
 
     @property
     def labelling(self) -> Labelling:
         """Where the labels of rows come from."""
-        return Labelling(self.model)
+        return Labelling(self.model, self.room)
 
     def run(self, step: Any, name: str) -> Any:
         """Take a pass."""
         return self.passes.run(self.blocks, step, name)
 
 
-def apply_model(
-    model: KMeans, X: Any, *, like: Any = None, part_bytes: PartBytes | None = None
-) -> Applied:
+def _none(*sizes: int | None) -> int:
+    return 0
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes that passes need beside the rows.
+
+    Parameters
+    ----------
+    part : of what a pass learns of a block, a function of n_clusters and n_features; in proportion
+        to the clusters, where labels are given.
+    own : of what this process computes of what passes found, a function of n_samples (None where
+        only a read can tell) and n_features.
+    """
+
+    part: Callable[[int, int], int] = _none
+    own: Callable[[int | None, int], int] = _none
+
+
+NOTHING = Needs()
+
+
+def apply_model(model: KMeans, X: Any, needs: Needs = NOTHING, *, like: Any = None) -> Applied:
     """X as rows for a model.
 
     Parameters
     ----------
+    needs : for which memory is planned.
     like : what X must look like, where it is not the model.
-    part_bytes : of what a pass learns of a block, for which memory is planned.
 
     Raises
     ------
@@ -113,27 +164,50 @@ def apply_model(
     """
     given = check_input(model if like is None else like, X, reset=False)
     k, d = len(model.cluster_centers_), given.shape.n_features
-    return _applied(model, given, model._model(), part_bytes(k, d) if part_bytes else 0)
+    plan = model._plan_once(given, needs.part(k, d), needs.own(given.shape.n_rows, d))
+    return Applied(_passes(plan, given), given.blocks(plan.block_rows), model._model())
 
 
 def apply_labels(
-    labels: Any, X: Any, name: str = "labels", *, part_bytes: PartBytes | None = None
+    labels: Any,
+    X: Any,
+    needs: Needs = NOTHING,
+    *,
+    name: str = "labels",
+    memory_limit: int | str | None = None,
 ) -> Applied:
     """X with labels beside it; a model's are found in each pass.
 
-    How many there are is known for a model alone, and so ``part_bytes`` is planned for with it.
+    How many different ones there are shows only as they are read, unless they are a model's. They
+    are then counted against what the plan leaves.
+
+    Parameters
+    ----------
+    memory_limit : as that of :class:`~dkmeans.KMeans`; a model has its own, where this is None.
     """
     if is_model(labels):
-        return apply_model(as_kmeans(labels), X, part_bytes=part_bytes)
-    reader = KMeans()
+        model = as_kmeans(labels)
+        if memory_limit is not None:
+            model = copy(model).set_params(memory_limit=memory_limit)
+        return apply_model(model, X, needs)
+    reader = KMeans(memory_limit=memory_limit)
     if hasattr(X, "to_dask_array") and hasattr(labels, "to_dask_array"):
         open_labels(labels, name)
-        return _applied(reader, check_input(reader, X, labels, reset=True), None)
-    given, labels = check_input(reader, X, reset=True), open_labels(labels, name)
-    _check_rows(labels, given, name)
-    if not isinstance(given.X, Source):
-        labels = np.asarray(labels, dtype=np.float64)
-    return _applied(reader, replace(given, weights=labels), None)
+        given = check_input(reader, X, labels, reset=True)
+    else:
+        given, labels = check_input(reader, X, reset=True), open_labels(labels, name)
+        _check_rows(labels, given, name)
+        if not isinstance(given.X, Source):
+            labels = np.asarray(labels, dtype=np.float64)
+        given = replace(given, weights=labels)
+    d = given.shape.n_features
+    plan = reader._plan_once(given, own_bytes=needs.own(given.shape.n_rows, d))
+    room = LabelRoom.of(plan, needs.part(1, d))
+    return Applied(_passes(plan, given), given.blocks(plan.block_rows), None, room)
+
+
+def _passes(plan: Plan, given: Input) -> Passes:
+    return Passes(plan.threads, local=given.local)
 
 
 def _check_rows(labels: Any, given: Input, name: str) -> None:
@@ -154,7 +228,9 @@ def _check_rows(labels: Any, given: Input, name: str) -> None:
         raise DataError(f"{name} has {n_labels} rows, X has {n_rows}")
 
 
-def apply_pairs(ours: Any, theirs: Any) -> Applied:
+def apply_pairs(
+    ours: Any, theirs: Any, needs: Needs = NOTHING, *, memory_limit: int | str | None = None
+) -> Applied:
     """Two labellings side by side: the one as a column of rows, the other beside it.
 
     One that is lazy becomes the column, so that neither is gathered.
@@ -163,10 +239,4 @@ def apply_pairs(ours: Any, theirs: Any) -> Applied:
     sides.append((open_labels(theirs, "labels_pred"), "labels_pred"))
     sides.sort(key=lambda side: not isinstance(side[0], da.Array))
     (column, _), (beside, name) = sides
-    return apply_labels(beside, column[:, None], name)
-
-
-def _applied(model: KMeans, given: Input, assigner: Model | None, part_bytes: int = 0) -> Applied:
-    plan = model._plan_once(given, part_bytes)
-    passes = Passes(plan.threads, local=given.local)
-    return Applied(passes, given.blocks(plan.block_rows), assigner)
+    return apply_labels(beside, column[:, None], needs, name=name, memory_limit=memory_limit)

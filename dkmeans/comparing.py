@@ -13,7 +13,7 @@ from scipy.spatial.distance import cdist
 from sklearn.utils import check_random_state
 
 from dkmeans._typing import Floats, Ints
-from dkmeans.applying import apply_model, as_kmeans
+from dkmeans.applying import Needs, apply_model, as_kmeans, check_count
 from dkmeans.engine import exact
 from dkmeans.engine.cluster_stats import Pairs
 from dkmeans.engine.parity_step import Parity, ParityStep
@@ -136,7 +136,7 @@ def compare(model: Any, other: Any, X: Any) -> Comparison:
             " the same in the same order"
         )
     m = len(other.cluster_centers_)
-    applied = apply_model(model, X, part_bytes=lambda k, _: Parity.part_bytes(k, m))
+    applied = apply_model(model, X, Needs(lambda k, _: Parity.part_bytes(k, m)))
     ours, theirs = model._model(), other._model()
     theirs = replace(theirs, nan_policy=ours.nan_policy)
     found: Parity = applied.run(ParityStep(ours, theirs), "compare")
@@ -244,6 +244,12 @@ def compare_inits(
     names = [inits] if isinstance(inits, str) else list(inits)
     if not names or not all(isinstance(name, str) for name in names):
         raise ValueError(f"inits must be words such as {', '.join(INITS)}; got {names!r}")
+    wrong = [name for name in names if name not in INITS]
+    if wrong:
+        raise ValueError(f"inits must be among {', '.join(INITS)}; got {wrong[0]!r}")
+    if "n_init" in options:
+        raise TypeError("compare_inits has n_runs, the starts of each init, in place of n_init")
+    n_runs = check_count(n_runs, "n_runs", 1)
     seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
     options |= {"n_init": n_runs, "random_state": seed}
     models = {name: KMeans(n_clusters, init=name, **options) for name in dict.fromkeys(names)}

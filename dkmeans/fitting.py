@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 from dkmeans.data.blocks import Blocks
 from dkmeans.data.source import Source, center_dtype
 from dkmeans.engine import progress
+from dkmeans.engine.dedupe import PAIR_BYTES, budget
 from dkmeans.engine.lloyd import Fit
 from dkmeans.engine.memory import Plan, Work, make_plan, memory_limit
 from dkmeans.engine.passes import Passes
@@ -22,6 +23,7 @@ from dkmeans.engine.restarts import Settings, fit_together
 from dkmeans.engine.seeding import Seeding
 from dkmeans.engine.settle import Stop
 from dkmeans.engine.survey import history_rows, sample_rows
+from dkmeans.errors import MemoryLimitError
 from dkmeans.inputs import Input, check_input
 from dkmeans.record.facts import Facts, peak_bytes, versions, without_secrets
 from dkmeans.record.history import History, Iteration
@@ -41,11 +43,27 @@ class Ran:
     Parameters
     ----------
     n_positive : rows that are finite and have a positive weight.
+    part_bytes : of what passes that follow may learn of a block.
     """
 
     passes: Passes
     blocks: Blocks
     n_positive: int
+    part_bytes: int
+
+
+@dataclass(frozen=True)
+class Follow:
+    """Memory that passes after a fit need on the same blocks.
+
+    Parameters
+    ----------
+    parts : bytes of what they learn of a block for each model; models need not share passes.
+    own_bytes : of what this process computes of what they found.
+    """
+
+    parts: tuple[int, ...]
+    own_bytes: int
 
 
 def fit_models(
@@ -53,13 +71,13 @@ def fit_models(
     X: Any,
     sample_weight: Any,
     *,
-    part_bytes: Callable[[int], int] | None = None,
+    follow: Callable[[Input], Follow] | None = None,
 ) -> Ran:
     """Fit models that differ in ``n_clusters`` alone, on the same passes over X.
 
     Parameters
     ----------
-    part_bytes : for so many features, what passes that follow on the same blocks learn of each.
+    follow : what passes that follow on the same blocks need.
     """
     for model in models:
         model._validate_params()
@@ -67,9 +85,10 @@ def fit_models(
         given = check_input(model, X, sample_weight, reset=True)
     first = models[0]
     work = Work.together([work_of(model, given) for model in models])
-    if part_bytes is not None:
-        work = replace(work, part_bytes=part_bytes(work.n_features))
-    plan = plan_of(given, work, first.residency, first.memory_limit)
+    if follow is None:
+        plan, part_bytes = plan_of(given, work, first.residency, first.memory_limit), 0
+    else:
+        plan, part_bytes = _plan_with(first, given, work, follow(given))
     passes = Passes(plan.threads, local=given.local)
     source = given.blocks(plan.block_rows)
     blocks = passes.load(source) if plan.residency == "memory" else source
@@ -78,20 +97,40 @@ def fit_models(
         _settings(model, X, history, want_labels=not isinstance(given.X, Source))
         for model, history in zip(models, histories, strict=True)
     ]
-    found = fit_together(passes, blocks, settings, plan.kept_rows)
+    found = fit_together(passes, blocks, settings, plan.kept_rows, _distinct_rows(first, given))
     source = source.with_sizes(found.blocks.sizes or ())
     for model, history, (fit, best_run) in zip(models, histories, found.best, strict=True):
         history.best_run, history.stop_reason = best_run, fit.stop_reason
         history.sample = found.sample
-        history.facts = _facts(model, given, plan, found.blocks.n_rows or 0)
+        facts = _facts(model, given, plan, found.blocks.n_rows or 0)
+        history.facts = replace(facts, worker_peak_bytes=passes.total.peak_bytes or None)
         centers = np.ascontiguousarray(fit.centers, dtype=center_dtype(source.dtype))
         model._set(centers, fit.inertia, fit.n_iter, fit.stop_reason, history)
-        if fit.labels is None:
+        if fit.labels is None and not isinstance(given.X, Source):
+            model.labels_ = model.predict(given.X)
+        elif fit.labels is None:
             model.labels_ = model._map(source, "labels", np.int32, local=given.local)
         else:
             model.labels_ = fit.labels
         _warn_of_few_clusters(fit)
-    return Ran(passes, found.blocks, found.n_positive)
+    return Ran(passes, found.blocks, found.n_positive, part_bytes)
+
+
+def _plan_with(model: KMeans, given: Input, work: Work, follow: Follow) -> tuple[Plan, int]:
+    """The plan of fits and of what follows, and the bytes of parts for which it has room.
+
+    Where those of all models do not fit, it has room for as many as do, halved until they fit.
+    """
+    work = replace(work, own_bytes=follow.own_bytes, what="the sweep")
+    least, most = max(*follow.parts, work.fit_bytes), sum(follow.parts)
+    while True:
+        together = replace(work, part_bytes=max(work.part_bytes, most))
+        try:
+            return plan_of(given, together, model.residency, model.memory_limit), most
+        except MemoryLimitError:
+            if most <= least:
+                raise
+            most = max(most // 2, least)
 
 
 def plan_of(given: Input, work: Work, residency: str, limit: Any) -> Plan:
@@ -99,6 +138,15 @@ def plan_of(given: Input, work: Work, residency: str, limit: Any) -> Plan:
     plan = make_plan(given.shape, work, residency, memory_limit(limit, local=given.local))
     sizes = given.X.sizes(plan.block_rows) if isinstance(given.X, Source) else None
     return plan if sizes is None else replace(plan, n_blocks=len(sizes))
+
+
+def _distinct_rows(model: KMeans, given: Input) -> int:
+    """Distinct rows that are counted at most; 0 for none."""
+    if model.dedupe == "never":
+        return 0
+    shape = given.shape
+    weighted = given.weights is not None
+    return budget(shape.n_rows, given.X.dtype, shape.n_features, weighted=weighted)
 
 
 def work_of(model: KMeans, given: Input) -> Work:
@@ -116,6 +164,7 @@ def work_of(model: KMeans, given: Input) -> Work:
         sample_rows=max(searched, history_rows(model.history_rows, shape.n_rows, shape.n_features)),
         runs=n_runs(model),
         keeps=model.algorithm != "lloyd",
+        part_bytes=PAIR_BYTES * _distinct_rows(model, given),
     )
 
 

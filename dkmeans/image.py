@@ -6,7 +6,7 @@ import math
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,6 +48,10 @@ def quantize(
     alpha: bool | None = None,
     any_size: bool = False,
     memory_limit: int | str | None = None,
+    nodata: float | None = None,
+    standardize: bool = False,
+    channel_axis: int | str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Any:
     """Find the ``k`` colours that stand for all pixels of an image with the least squared error.
 
@@ -58,8 +62,10 @@ def quantize(
 
     Parameters
     ----------
-    image : ndarray, dask array, zarr.Array (height, width[, bands]), or path
-        A path names a Zarr array, a TIFF, or a picture that Pillow reads.
+    image : ndarray, dask array, DataArray, zarr.Array (height, width[, bands]), or path
+        A path names a Zarr array or a multiscale image of OME's, also by URI, a TIFF, or a picture
+        that Pillow reads. A DataArray of xarray's gives results with its dimensions, coordinates
+        and attributes.
     k : int or several
         Colours; more than there are distinct ones in the image give those, and a warning. Several
         are found from the same pass.
@@ -73,11 +79,24 @@ def quantize(
         are, else 1.
     alpha : bool, optional
         Whether the last band is alpha: it is kept, and pixels for which it is 0 take no part. None:
-        as the file says; for arrays, whether there are 4 bands.
+        as the file says; for arrays whose axes have no names, whether there are 4 bands, the last
+        axis.
     any_size : bool, default=False
         Decode pictures beyond Pillow's limit against decompression bombs.
     memory_limit : int, str or None, default=None
         Bytes that this may use above what the process has, such as ``"1 GiB"``.
+    nodata : float, optional
+        Value that stands for none: pixels that have it, or NaN, in any band take no part and have
+        the label -1. None: as attributes (``_FillValue``, ``missing_value``, ``nodata``,
+        ``nodatavals``) or GDAL's tag of a TIFF say.
+    standardize : bool, default=False
+        Take distances where each band has the mean 0 and the deviation 1 over the pixels that take
+        part, which are found exactly: in one pass more, or from the counts of the distinct
+        colours. Centers are in the units of the image all the same.
+    channel_axis : int or str, optional
+        Axis of the bands, by number or name. None: as its name says, else the last.
+    storage_options : mapping, optional
+        Options of the storage behind a URI.
 
     Returns
     -------
@@ -106,10 +125,17 @@ def quantize(
     """
     several = not isinstance(k, Integral)
     numbers = _numbers(k)
-    opened = open_image(image, alpha=alpha, any_size=any_size)
-    _check_space(opened, space)
+    opened = open_image(
+        image,
+        alpha=alpha,
+        any_size=any_size,
+        nodata=nodata,
+        channel_axis=channel_axis,
+        storage_options=storage_options,
+    )
+    _check_space(opened, space, standardize=standardize)
     road = distinct_palettes if opened.is_countable else few_pass_palettes
-    palettes = road(opened, numbers, Search(space, n_init, random_state, memory_limit))
+    palettes = road(opened, numbers, Search(space, n_init, random_state, memory_limit, standardize))
     found = {}
     for number, palette in zip(numbers, palettes, strict=True):
         if len(palette.colors) < number:
@@ -132,7 +158,7 @@ def _numbers(k: Any) -> list[int]:
     return sorted({int(n) for n in numbers})
 
 
-def _check_space(image: Image, space: str) -> None:
+def _check_space(image: Image, space: str, *, standardize: bool) -> None:
     if space not in color_spaces.SPACES:
         raise ValueError(f"space must be one of {', '.join(color_spaces.SPACES)}; got {space!r}")
     if space != "srgb" and not (image.is_countable and image.colors == 3):
@@ -140,6 +166,8 @@ def _check_space(image: Image, space: str) -> None:
             f"space={space!r} is for 3 bands of 8 bits; {image.where} has {image.colors} of"
             f" {image.dtype}, for which there is space='srgb'"
         )
+    if space != "srgb" and standardize:
+        raise ValueError(f"standardize=True has its own space; got space={space!r} with it")
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +206,10 @@ class Quantized:
 
     @property
     def centers(self) -> Floats:
-        """The centers (k, bands) in the space of the search, of which the palette is rounded."""
+        """The centers (k, bands), of which the palette is rounded; in the space of the search.
+
+        Those of standardized bands are in the units of the image.
+        """
         return self.found.centers
 
     @property
@@ -239,14 +270,21 @@ class Quantized:
     def labels(self) -> Any:
         """Which colour each pixel has, (height, width) int32; lazy where the image is.
 
-        It is -1 for pixels that take no part: transparent, or NaN.
+        It is -1 for pixels that take no part: transparent, nodata, or NaN. A DataArray where the
+        image is one.
         """
-        return self._result("labels", 2, np.dtype(np.int32))
+        labels = self._result("labels", 2, np.dtype(np.int32))
+        frame = self.source.said.frame
+        return labels if frame is None else frame.labels(labels)
 
     @cached_property
     def image(self) -> Any:
         """The image in these colours, of the same shape and type; lazy where it is."""
-        return self._result("image", 2 if self.source.flat else 3, self.source.dtype)
+        pixels = self._result("image", 2 if self.source.flat else 3, self.source.dtype)
+        if not self.source.flat:
+            pixels = np.moveaxis(pixels, 2, self.source.said.channel_axis)
+        frame = self.source.said.frame
+        return pixels if frame is None else frame.image(pixels)
 
     def preview(self) -> tuple[AnyArray, Ints]:
         """Pixels (height, width, bands) at even steps, up to 720 each way, and their labels.
@@ -281,8 +319,9 @@ class Quantized:
 
         Parameters
         ----------
-        image : ends in .png, .tif or .zarr; a PNG has a palette for up to 256 opaque colours.
-        labels : ends in .zarr.
+        image : ends in .png, .tif or .zarr; a PNG has a palette for up to 256 opaque colours. A
+            TIFF of an image that is somewhere on Earth is a GeoTIFF, which takes rasterio.
+        labels : ends in .zarr, or in .tif for a GeoTIFF; -1 is its nodata and ``_FillValue``.
         palette : ends in .json, .gpl (GIMP) or .png (swatches).
         dither : spread the error of each pixel of a PNG with a palette over its neighbours (Floyd
             and Steinberg 1976): areas keep their mean colour, the error of pixels grows, which
@@ -309,8 +348,11 @@ class Quantized:
             threads = threads or default_threads()
             marks = self._marks(threads)
             if labels is not None:
-                partial = stack.enter_context(replacing(labels, overwrite, folder=True))
-                marks = _storing(marks, partial, self._labels_picture())
+                kind = image_sinks.kind_of_output(labels, image_sinks.LABELS)
+                partial = stack.enter_context(replacing(labels, overwrite, folder=kind == ".zarr"))
+                picture = self._labels_picture()
+                store = stack.enter_context(image_sinks.writing_labels(partial, kind, picture))
+                marks = _storing(marks, store)
                 if image is None or dither:
                     deque(marks, maxlen=0)
             if image is None:
@@ -341,8 +383,9 @@ class Quantized:
         if dither:
             self._check_dither(image)
         if labels is not None:
-            image_sinks.kind_of_output(labels, (".zarr",))
-            check_output(labels, overwrite, folder=True)
+            kind = image_sinks.kind_of_output(labels, image_sinks.LABELS)
+            check_output(labels, overwrite, folder=kind == ".zarr")
+            image_sinks.check_labels(labels, self._labels_picture())
         if palette is not None:
             image_sinks.check_palette(palette, overwrite, self.palette)
 
@@ -365,7 +408,7 @@ class Quantized:
 
     def _painter(self) -> Painter:
         source = self.source
-        return Painter(self.found.labeller, self.palette, source.alpha, source.flat)
+        return Painter(self.found.labeller, self.palette, source.alpha, source.flat, source.nodata)
 
     def _result(self, what: str, ndim: int, dtype: np.dtype[Any]) -> Any:
         lazy = _painted(self.source.pixels, self._painter(), what, ndim, dtype)
@@ -376,13 +419,31 @@ class Quantized:
         source = self.source
         shape = source.shape if source.flat else tuple(source.pixels.shape)
         indexed = kind == ".png" and len(self.palette) <= _INDICES and source.is_countable
-        if indexed and not source.alpha and source.colors != 2:
+        if indexed and not source.alpha and source.nodata is None and source.colors != 2:
             colors = image_sinks.rgb(self.palette)
             return Picture(source.shape, source.dtype, source.chunk, palette=colors)
-        return Picture(shape, source.dtype, source.chunk, alpha=source.alpha)
+        return Picture(
+            shape,
+            source.dtype,
+            source.chunk,
+            alpha=source.alpha,
+            nodata=None if source.nodata is None else source.nodata.item(),
+            channel_axis=source.said.channel_axis,
+            names=source.said.names,
+            place=source.said.place,
+        )
 
     def _labels_picture(self) -> Picture:
-        return Picture(self.source.shape, np.dtype(np.int32), self.source.chunk)
+        source = self.source
+        names = None if source.said.names is None else source.said.names[:2]
+        return Picture(
+            source.shape,
+            np.dtype(np.int32),
+            source.chunk,
+            nodata=-1,
+            names=names,
+            place=source.said.place,
+        )
 
     def _marks(self, threads: int) -> Iterator[AnyArray]:
         """Labels and alpha of all pixels."""
@@ -433,9 +494,8 @@ def _paint(block: AnyArray, *, painter: Painter, what: str) -> Any:
     return getattr(painter, what)(block)
 
 
-def _storing(marks: Iterator[AnyArray], path: str, picture: Picture) -> Iterator[AnyArray]:
+def _storing(marks: Iterator[AnyArray], store: Any) -> Iterator[AnyArray]:
     """The marks themselves, their labels written on the way."""
-    store = image_sinks.LineStore(path, picture)
     for some in marks:
         store.write(some["label"])
         yield some

@@ -17,10 +17,16 @@ from dask.utils import format_bytes
 from scipy.spatial.distance import cdist
 
 from dkmeans._typing import Floats, Ints
-from dkmeans.applying import Applied, apply_labels, apply_model, apply_pairs, as_kmeans
+from dkmeans.applying import (
+    Applied,
+    Needs,
+    apply_labels,
+    apply_model,
+    apply_pairs,
+    as_kmeans,
+    writing_labels,
+)
 from dkmeans.data.label_file import LabelFile
-from dkmeans.data.outputs import scratch
-from dkmeans.data.sinks import check_rows_output, write_labels
 from dkmeans.engine import exact
 from dkmeans.engine.cluster_stats import (
     MeansStep,
@@ -34,7 +40,7 @@ from dkmeans.engine.cluster_stats import (
     Spread,
     SpreadStep,
 )
-from dkmeans.errors import DataError, OutputError
+from dkmeans.errors import DataError
 from dkmeans.silhouettes import SampledScore, check_number, silhouette_score
 
 if TYPE_CHECKING:
@@ -70,7 +76,7 @@ def inertia(X: Any, model: Any, sample_weight: Any = None) -> float:
     return -as_kmeans(model).score(X, sample_weight=sample_weight)
 
 
-def davies_bouldin_score(X: Any, labels: Any) -> float:
+def davies_bouldin_score(X: Any, labels: Any, *, memory_limit: int | str | None = None) -> float:
     """How large clusters are beside the distances between them, lower being better; two passes.
 
     The first pass finds the means, the second the mean distance to them. The value is that of
@@ -79,21 +85,25 @@ def davies_bouldin_score(X: Any, labels: Any) -> float:
     Parameters
     ----------
     X : rows (n_samples, n_features), as :meth:`KMeans.fit <dkmeans.KMeans.fit>` takes them.
-    labels : integers (n_samples,), the path of such, or a fitted model.
+    labels : integers or strings (n_samples,), the path of integers, or a fitted model.
+    memory_limit : as that of :class:`~dkmeans.KMeans`, and by default that of the model, if any.
 
     Raises
     ------
     DataError
         If there are fewer than 2 labels or as many as rows; NaN or infinity.
+    MemoryLimitError
+        If the passes would not fit, or find more different labels than do.
 
     References
     ----------
     Davies and Bouldin 1979, "A Cluster Separation Measure".
     """
-    return davies_bouldin_of(*_about_means(apply_labels(labels, X, part_bytes=about_bytes)))
+    applied = apply_labels(labels, X, Needs(about_bytes), memory_limit=memory_limit)
+    return davies_bouldin_of(*_about_means(applied))
 
 
-def calinski_harabasz_score(X: Any, labels: Any) -> float:
+def calinski_harabasz_score(X: Any, labels: Any, *, memory_limit: int | str | None = None) -> float:
     """Variance between clusters over that within, higher being better; two passes.
 
     The value is that of ``sklearn.metrics.calinski_harabasz_score``; the parameters are those of
@@ -103,7 +113,8 @@ def calinski_harabasz_score(X: Any, labels: Any) -> float:
     ----------
     Calinski and Harabasz 1974, "A dendrite method for cluster analysis".
     """
-    return calinski_harabasz_of(*_about_means(apply_labels(labels, X, part_bytes=about_bytes)))
+    applied = apply_labels(labels, X, Needs(about_bytes), memory_limit=memory_limit)
+    return calinski_harabasz_of(*_about_means(applied))
 
 
 def simplified_silhouette_score(X: Any, model: Any) -> float:
@@ -126,7 +137,7 @@ def simplified_silhouette_score(X: Any, model: Any) -> float:
     """
     model = as_kmeans(model)
     check_number(len(model.cluster_centers_))
-    applied = apply_model(model, X, part_bytes=lambda k, _: Silhouettes.part_bytes(k))
+    applied = apply_model(model, X, Needs(lambda k, _: Silhouettes.part_bytes(k)))
     found: Silhouettes = applied.run(SilhouetteStep(model._model()), "silhouettes")
     _check_rows(int(found.counts.sum()))
     return found.mean
@@ -207,21 +218,12 @@ def cluster_scores(
     """
     model = as_kmeans(model)
     check_number(len(model.cluster_centers_))
-    if labels_path is None:
-        return _score(model, X, None)
-    if "://" in os.fspath(labels_path):
-        raise OutputError(f"labels_path must be on disk, got {os.fspath(labels_path)}")
-    target = check_rows_output(labels_path, overwrite)
-    with scratch(target) as path:
-        file = LabelFile(path)
-        file.create()
-        scores = _score(model, X, file)
-        write_labels(file.array(), target, overwrite=overwrite)
-    return scores
+    with writing_labels(labels_path, overwrite) as file:
+        return _score(model, X, file)
 
 
 def _score(model: KMeans, X: Any, file: LabelFile | None) -> ClusterScores:
-    applied = apply_model(model, X, part_bytes=_score_bytes)
+    applied = apply_model(model, X, Needs(_score_bytes))
     moments = _moments(applied)
     scored: Scored = applied.run(ScoreStep(model._model(), moments.means, file), "scores")
     filled, about = _filled(moments, scored.about_means)
@@ -302,7 +304,9 @@ def calinski_harabasz_of(moments: Moments, spread: Spread) -> float:
     return 1.0 if within == 0 else between * (n - k) / (within * (k - 1))
 
 
-def adjusted_rand_score(labels_true: Any, labels_pred: Any) -> float:
+def adjusted_rand_score(
+    labels_true: Any, labels_pred: Any, *, memory_limit: int | str | None = None
+) -> float:
     """How far two labellings agree, 1 being the same and 0 what chance would give; one pass.
 
     The pairs of labels are counted block by block, so neither labelling is ever gathered. The value
@@ -311,19 +315,23 @@ def adjusted_rand_score(labels_true: Any, labels_pred: Any) -> float:
     Parameters
     ----------
     labels_true, labels_pred : integers (n_samples,), or the paths of such; -1 is a label as any
-        other.
+        other. In memory they may be strings too.
+    memory_limit : as that of :class:`~dkmeans.KMeans`.
 
     Raises
     ------
     DataError
-        If they are not integers in one dimension, or differ in length.
+        If they are not labels in one dimension, or differ in length.
+    MemoryLimitError
+        If the pass would not fit, or finds more different pairs than do.
 
     References
     ----------
     Hubert and Arabie 1985, "Comparing partitions".
     """
-    applied = apply_pairs(labels_true, labels_pred)
-    pairs: Pairs = applied.run(PairStep(), "contingency")
+    needs = Needs(lambda pairs, _: Pairs.part_bytes(pairs))
+    applied = apply_pairs(labels_true, labels_pred, needs, memory_limit=memory_limit)
+    pairs: Pairs = applied.run(PairStep(applied.room), "contingency")
     return adjusted_rand(pairs)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,37 +12,69 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from dask.utils import format_bytes
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.data import blocks as _blocks
 from dkmeans.data.image_source import Image
-from dkmeans.data.source import kernel_view
+from dkmeans.data.nodata import blanked, taking_part
+from dkmeans.data.source import center_dtype, kernel_view
 from dkmeans.engine import color_spaces, exact
-from dkmeans.engine.distinct import Counts, CountStep, Lookup, Total, unpack
-from dkmeans.engine.memory import DASK_FACTOR, memory_limit
-from dkmeans.engine.painting import ErrorStep, Labeller
+from dkmeans.engine.distinct import (
+    Counts,
+    CountStep,
+    Lookup,
+    Total,
+    cell_means,
+    pack,
+    unpack,
+)
+from dkmeans.engine.memory import DASK_FACTOR, FIXED_BYTES, code_bytes, give_back, memory_limit
+from dkmeans.engine.painting import ErrorStep, Labeller, Scaled
 from dkmeans.engine.passes import Passes, default_threads
 from dkmeans.engine.predict import Model
+from dkmeans.engine.scaling import Scaling
 from dkmeans.errors import DataError, MemoryLimitError
 from dkmeans.kmeans import KMeans
-from dkmeans.sweeping import sweep
+from dkmeans.preprocessing import StandardScaler
+from dkmeans.sweeping import Sweep, sweep
 
 _RESTARTS = 3, 10  # of distinct colours, at least and at most
 _CHEAP = 2**25  # distances from distinct colours to centers, up to which there are more restarts
-_COLOR_BYTES = 48  # of a distinct colour: code, count, weight, values, point, labels
+_MANY = 2**18  # distinct colours from which on the starts are searched among cells of colours
+_FEW_CELLS = 64  # cells for each center, below which there are too few
+_COLOR_BYTES = 16  # of a distinct colour: value, weight, label; its point comes to that
 _COUNT_BYTES = 24  # of a pixel while it is counted: code, where it is in order, count
+_PIECE = 2**18  # colours that are copied at once
+_TOL = 1e-4  # of the iterations that follow on all, scikit-learn's: few are left to do there
 _MAX_ITER = 1000  # of these, which go on until no center moves
 
 
 @dataclass(frozen=True)
 class Search:
-    """What is asked of a search for colours; see :func:`dkmeans.image.quantize`."""
+    """What is asked of a search for colours; see :func:`dkmeans.image.quantize`.
+
+    Parameters
+    ----------
+    scaler : that of the bands, once it is fitted, where they are to be standardized.
+    """
 
     space: str
     n_init: int | str
     random_state: Any
     memory_limit: int | str | None
+    standardize: bool = False
+    scaler: StandardScaler | None = None
+
+    def in_units(self, centers: Floats) -> Floats:
+        """Centers in the units of the image, once the scaler is fitted that there may be."""
+        return centers if self.scaler is None else self.scaler.inverse_transform(centers)
+
+    def labeller(self, model: Model) -> Labeller:
+        """The model as it is for pixels that are not scaled."""
+        scaler = self.scaler
+        return model if scaler is None else Scaled(model, Scaling(scaler.mean_, scaler.scale_))
 
     @cached_property
     def _seeds(self) -> list[int]:
@@ -106,66 +139,127 @@ def count_colors(image: Image, limit: int) -> Counts:
     """
     columns, total = image.colors, None
     dense = Total.pays(columns, image.n_pixels)
-    threads = _threads(image, limit, Total.n_bytes(columns) if dense else 0)
+    threads = _threads(image, limit, code_bytes() + (Total.n_bytes(columns) if dense else 0))
     passes = Passes(threads, local=image.local)
     if dense and passes.cluster is None:
         total = Total(columns, image.n_pixels)
     blocks = _blocks.from_dask(image.rows(), None)
-    counts = passes.run(blocks, CountStep(columns, image.alpha, total), "colors")
+    step = CountStep(columns, image.alpha, total, image.nodata)
+    counts = passes.run(blocks, step, "colors")
     if not len(counts.codes):
-        raise DataError(f"every pixel of {image.where} is transparent: there is no colour to find")
+        raise _nothing(image)
     return counts
+
+
+def _nothing(image: Image) -> DataError:
+    nodata = "" if image.nodata is None else f" or {image.nodata}, its nodata"
+    return DataError(
+        f"every pixel of {image.where} is transparent, NaN{nodata}: there is no colour to find"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Colors:
+    """Distinct colours.
+
+    Parameters
+    ----------
+    values : (n, bands) uint8.
+    points : (n, bands) where they are in the space of the search.
+    weights : (n,) pixels of each, whole numbers.
+    """
+
+    values: AnyArray
+    points: AnyArray
+    weights: Floats
+
+    @staticmethod
+    def of(counts: Counts, columns: int, space: str) -> _Colors:
+        """Those that were counted."""
+        values = kernel_view(unpack(counts.codes, columns))
+        points = kernel_view(color_spaces.from_srgb(values, space))
+        return _Colors(values, points, counts.counts.astype(np.float64))
+
+    def __len__(self) -> int:
+        return len(self.values)
 
 
 def distinct_palettes(image: Image, numbers: Sequence[int], search: Search) -> list[Palette]:
     """For each number of colours the best palette, from one pass that counts distinct colours."""
     limit = memory_limit(search.memory_limit, local=True)
-    counts = count_colors(image, limit)
-    values = unpack(counts.codes, image.colors)
-    points = color_spaces.from_srgb(values, search.space)
-    search = replace(search, memory_limit=max(1, limit - _COLOR_BYTES * len(values)))
+    colors = _Colors.of(count_colors(image, limit), image.colors, search.space)
+    if search.standardize:
+        scaler = StandardScaler(memory_limit=limit).fit(colors.values, sample_weight=colors.weights)
+        search = replace(search, scaler=scaler)
+        colors = replace(colors, points=kernel_view(scaler.transform(colors.values)))
+    code, each = code_bytes(), _COLOR_BYTES + colors.points.itemsize * image.colors
+    held = code + each * len(colors)
+    what = f"{len(colors):,} distinct colours"
+    if held >= limit:
+        raise MemoryLimitError(
+            f"{what} and compiled code take {format_bytes(held)} and memory_limit is"
+            f" {format_bytes(limit)}: raise it"
+        )
+    # a plan reserves what compiled code and readers take, and code is all that is needed here
+    within = replace(search, memory_limit=limit - held + FIXED_BYTES)
     try:
-        return [_palette_of(counts, values, points, k, search) for k in numbers]
+        found = [_palette_of(colors, k, within) for k in numbers]
     except MemoryLimitError as error:
         raise MemoryLimitError(
-            f"{len(values):,} distinct colours take {format_bytes(_COLOR_BYTES * len(values))} of"
-            f" memory_limit {format_bytes(limit)}, and with what is left {error}"
+            f"{what} and compiled code take {format_bytes(held)} of memory_limit"
+            f" {format_bytes(limit)}, and with what is left {error}"
         ) from error
+    del colors
+    if search.memory_limit is not None:  # what follows has the same limit
+        give_back()
+    return found
 
 
-def _palette_of(
-    counts: Counts, values: AnyArray, points: AnyArray, k: int, search: Search
-) -> Palette:
-    """The best ``k`` colours for distinct ones: their ``values``, as ``points`` of the space."""
-    from dkmeans.engine import sum_kernels
-
+def _palette_of(distinct: _Colors, k: int, search: Search) -> Palette:
+    """The best ``k`` colours for distinct ones."""
     began = time.perf_counter()
-    weights = counts.counts.astype(np.float64)
-    if k < len(values):
-        model = _fit(points, weights, k, search)
+    if k < len(distinct):
+        model = _fit(distinct, k, search)
         centers, labels, inertia = model.cluster_centers_, model.labels_, model.inertia_
     else:
-        centers, labels, inertia = points.astype(np.float64), np.arange(len(values)), 0.0
+        centers, inertia = distinct.points.astype(np.float64), 0.0
+        labels = np.arange(len(distinct), dtype=np.int32)
     sizes = np.zeros(len(centers), np.int64)
-    np.add.at(sizes, labels, counts.counts)
+    for piece in _pieces(len(labels)):
+        found = np.bincount(labels[piece], distinct.weights[piece], len(centers))
+        sizes += found.astype(np.int64)
     order = _largest_first(sizes)
-    rank = np.empty(len(centers), np.int32)
+    rank = np.empty(len(centers), np.min_scalar_type(len(centers)))
     rank[order] = np.arange(len(order))
-    labels = rank[labels]
-    colors = rounded(color_spaces.to_srgb(centers[order], search.space), values.dtype)
-    sq_error = exact.zeros()
-    sum_kernels.cost(kernel_view(values), weights, colors.astype(np.float64), labels, sq_error)
+    labels, centers = rank[labels], search.in_units(centers[order])
+    colors = rounded(color_spaces.to_srgb(centers, search.space), distinct.values.dtype)
     return Palette(
         colors,
-        centers[order],
+        centers,
         sizes[order],
         inertia,
-        exact.to_float(sq_error),
-        Lookup(counts.codes, labels, values.shape[1]),
+        _sq_error(distinct, labels, colors),
+        Lookup.of(pack(distinct.values), labels, distinct.values.shape[1]),
         passes=1,
         seconds=time.perf_counter() - began,
         space=search.space,
     )
+
+
+def _sq_error(distinct: _Colors, labels: Ints, colors: AnyArray) -> float:
+    """Sum of squared differences between pixels and the colours of their labels."""
+    from dkmeans.engine import sum_kernels
+
+    total, targets = exact.zeros(), colors.astype(np.float64)
+    for piece in _pieces(len(labels)):
+        values, weights = distinct.values[piece], distinct.weights[piece]
+        sum_kernels.cost(values, weights, targets, labels[piece].astype(np.int32), total)
+    return exact.to_float(total)
+
+
+def _pieces(n: int) -> list[slice]:
+    """Slices of so many, so that copies of these are short."""
+    return [slice(start, start + _PIECE) for start in range(0, n, _PIECE)]
 
 
 def _largest_first(sizes: Ints) -> Ints:
@@ -173,17 +267,38 @@ def _largest_first(sizes: Ints) -> Ints:
     return np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]
 
 
-def _fit(points: AnyArray, weights: Floats, k: int, search: Search) -> KMeans:
-    """The best of several starts, one after the other: there can be as many colours as memory."""
+def _fit(distinct: _Colors, k: int, search: Search) -> KMeans:
+    """The best of several starts; of many colours it is found among cells, and goes on from there.
+
+    One start follows the other, as there can be as many colours as memory.
+    """
+    points, weights = distinct.points, distinct.weights
+    seeds = search.seeds(k, len(distinct))
+    if len(distinct) >= _MANY:
+        means, masses = cell_means(distinct.values, points, weights)
+        if len(means) >= _FEW_CELLS * k:
+            start = _best_start(rounded(means, points.dtype), masses, k, search, seeds)
+            again = {"init": start.cluster_centers_, "tol": _TOL}
+            return _strict(k, search, **again).fit(points, sample_weight=weights)
+    return _best_start(points, weights, k, search, seeds)
+
+
+def _best_start(
+    points: AnyArray, weights: Floats, k: int, search: Search, seeds: Sequence[int]
+) -> KMeans:
     best: KMeans | None = None
-    for seed in search.seeds(k, len(points)):
-        model = KMeans(
-            k, max_iter=_MAX_ITER, tol=0, random_state=seed, memory_limit=search.memory_limit
-        ).fit(points, sample_weight=weights)
+    for seed in seeds:
+        model = _strict(k, search, random_state=seed).fit(points, sample_weight=weights)
         if best is None or model.inertia_ < best.inertia_:
             best = model
     assert best is not None
     return best
+
+
+def _strict(k: int, search: Search, **options: Any) -> KMeans:
+    """An estimator that goes on until no center moves."""
+    given = {"max_iter": _MAX_ITER, "tol": 0, "memory_limit": search.memory_limit} | options
+    return KMeans(k, **given)
 
 
 def rounded(colors: Floats, dtype: np.dtype[Any]) -> AnyArray:
@@ -197,49 +312,115 @@ def rounded(colors: Floats, dtype: np.dtype[Any]) -> AnyArray:
 def few_pass_palettes(image: Image, numbers: Sequence[int], search: Search) -> list[Palette]:
     """For each number of colours the palette that :class:`~dkmeans.KMeans` finds, on shared passes.
 
-    Pixels with NaN take no part.
+    Of floats, pixels that take no part are made NaN, and bands that are standardized are floats.
+    Integers have no NaN: there such pixels have the weight 0.
     """
-    rows, weights = _rows_and_weights(image)
-    blocks = _blocks.from_dask(rows, weights)
-    policy = "omit" if image.dtype.kind == "f" else "raise"
-    fits = sweep(
-        rows.compute(scheduler="threads") if image.local else rows,
-        sorted({min(k, image.n_pixels) for k in numbers}),
-        sample_weight=weights,
-        n_init=search.n_init,
-        random_state=search.random_state,
-        memory_limit=search.memory_limit,
-        nan_policy=policy,
-    )
-    models = [fits.models[min(k, image.n_pixels)] for k in numbers]
-    labellers = [Model(m.cluster_centers_.astype(np.float64), policy, None) for m in models]
-    colors = [rounded(labeller.centers, image.dtype) for labeller in labellers]
+    as_floats = image.dtype.kind == "f" or search.standardize
+    rows, weights = _blanked_rows(image) if as_floats else _rows_and_weights(image)
+    X = rows.compute(scheduler="threads") if image.local else rows
+    if search.standardize:
+        search, X = _standardized(image, X, search)
+    policy = "omit" if as_floats else "raise"
+    fits, most = _swept(image, X, weights, numbers, search)
+    models = [fits.models[min(k, most)] for k in numbers]
+    fitted = [Model(m.cluster_centers_.astype(np.float64), policy, None) for m in models]
+    centers = [search.in_units(model.centers) for model in fitted]
+    colors = [rounded(each, image.dtype) for each in centers]
     limit = memory_limit(search.memory_limit, local=image.local)
     passes = Passes(_threads(image, limit), local=image.local)
-    errors = passes.run(blocks, ErrorStep(tuple(labellers), tuple(colors)), "errors")
+    step = ErrorStep(tuple(search.labeller(model) for model in fitted), tuple(colors))
+    errors = passes.run(_blocks.from_dask(rows, weights), step, "errors")
     found = []
     for at, model in enumerate(models):
         sizes = errors.sizes[at]
         order = _largest_first(sizes)
-        centers = labellers[at].centers[order]
         found.append(
             Palette(
                 colors[at][order],
-                centers,
+                centers[at][order],
                 sizes[order],
                 model.inertia_,
                 exact.to_float(errors.totals[at]),
-                Model(centers, policy, None),
-                fits.passes + 1,
+                search.labeller(replace(fitted[at], centers=fitted[at].centers[order])),
+                fits.passes + 1 + search.standardize,
                 model.history_.seconds,
             )
         )
     return found
 
 
-def _rows_and_weights(image: Image) -> tuple[da.Array, da.Array | None]:
-    """Pixels as rows of their colours, weighted with 0 where they are transparent."""
+def _swept(
+    image: Image, X: Any, weights: Any, numbers: Sequence[int], search: Search
+) -> tuple[Sweep, int]:
+    """Fits to at most as many colours as pixels take part, and how many these can be."""
+    most = image.n_pixels
+    options = {
+        "sample_weight": weights,
+        "metrics": (),
+        "n_init": search.n_init,
+        "random_state": search.random_state,
+        "memory_limit": search.memory_limit,
+        "nan_policy": "raise" if X.dtype.kind in "iu" else "omit",
+    }
+    with warnings.catch_warnings():  # of fewer clusters, where quantize tells of fewer colours
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        try:
+            return sweep(X, sorted({min(k, most) for k in numbers}), **options), most
+        except ValueError:
+            most = _n_taking_part(image)
+            if most == 0:
+                raise _nothing(image) from None
+            if most >= min(max(numbers), image.n_pixels):
+                raise
+        return sweep(X, sorted({min(k, most) for k in numbers}), **options), most
+
+
+def _n_taking_part(image: Image) -> int:
+    """Pixels that take part, which takes a pass; it is only of use where they are too few."""
+    rows, weights = _rows_and_weights(image)
+    keep = da.isfinite(rows).all(axis=1)
+    keep = keep if weights is None else keep & (weights > 0)
+    return int(keep.sum().compute(**({"scheduler": "threads"} if image.local else {})))
+
+
+def _standardized(image: Image, X: Any, search: Search) -> tuple[Search, Any]:
+    """The search with its scaler, which takes a pass to fit, and rows that are scaled as read."""
+    scaler = StandardScaler(memory_limit=search.memory_limit).fit(X)
+    if np.isnan(scaler.mean_).any():
+        raise _nothing(image)
+    return replace(search, scaler=scaler), scaler.transform(X)
+
+
+def _blanked_rows(image: Image) -> tuple[da.Array, None]:
+    """Pixels as rows of their colours in floats, NaN where they take no part."""
     rows = image.rows()
-    if not image.alpha:
+    if image.dtype.kind == "f" and not image.alpha and image.nodata is None:
         return rows, None
-    return rows[:, : image.colors], (rows[:, image.colors] > 0).astype(np.float64)
+    dtype = center_dtype(image.dtype)
+    kept = rows.map_blocks(
+        blanked,
+        image.colors,
+        image.alpha,
+        image.nodata,
+        chunks=(rows.chunks[0], (image.colors,)),
+        dtype=dtype,
+        meta=np.empty((0, 0), dtype),
+    )
+    return kept, None
+
+
+def _rows_and_weights(image: Image) -> tuple[da.Array, da.Array | None]:
+    """Pixels as rows of their colours, weighted with 0 where they take no part."""
+    rows = image.rows()
+    if not image.alpha and image.nodata is None:
+        return rows, None
+    weights = rows.map_blocks(
+        taking_part,
+        image.colors,
+        image.alpha,
+        image.nodata,
+        drop_axis=1,
+        dtype=bool,
+        meta=np.empty(0, bool),
+    )
+    return rows[:, : image.colors], weights.astype(np.float64)

@@ -135,7 +135,9 @@ class StandardScaler(
         first = not hasattr(self, "_sums")
         given = check_input(self, X, sample_weight, reset=first)
         d = given.shape.n_features
-        work = Work(0, d, 0, seeding_passes=0, max_passes=1, part_bytes=FEATURE_BYTES * d)
+        work = Work(
+            0, d, 0, seeding_passes=0, max_passes=1, part_bytes=FEATURE_BYTES * d, what="the scaler"
+        )
         plan = plan_of(given, work, "stream", self.memory_limit)
         passes = Passes(plan.threads, local=given.local)
         found = passes.run(given.blocks(plan.block_rows), FeatureSumsStep(), "scale")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +12,22 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from dkmeans._typing import AnyArray, Floats, Ints
-from dkmeans.applying import apply_model, as_kmeans, check_count, column_names
+from dkmeans.applying import (
+    Needs,
+    apply_model,
+    as_kmeans,
+    check_count,
+    column_names,
+    writing_labels,
+)
+from dkmeans.data.source import kernel_view
 from dkmeans.engine import exact
 from dkmeans.engine.profile_step import Profiled, ProfileStep
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from dkmeans.kmeans import KMeans
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +91,15 @@ class Profile:
         return self.table.to_string(float_format="{:.6g}".format)
 
 
-def profile(model: Any, X: Any, *, nearest: int = 5) -> Profile:
-    """Size, mean, spread and typical rows of each cluster; one pass.
+def profile(
+    model: Any,
+    X: Any,
+    *,
+    nearest: int = 5,
+    labels_path: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+) -> Profile:
+    """Size, mean, spread and typical rows of each cluster, and labels if asked for; one pass.
 
     Sums are kept in twice the precision of float64, so that data far from the origin lose nothing.
 
@@ -93,9 +111,14 @@ def profile(model: Any, X: Any, *, nearest: int = 5) -> Profile:
     X : rows (n_samples, n_features), as :meth:`KMeans.fit <dkmeans.KMeans.fit>` takes them; what
         goes into the pipeline, where the model is one.
     nearest : rows to show of each cluster, those nearest to its center.
+    labels_path : where to write the labels as :func:`~dkmeans.write_labels` does, whole or not at
+        all; until then they take four bytes a row beside it.
+    overwrite : whether to replace what is there.
 
     Raises
     ------
+    OutputError
+        If the labels cannot be written there; nothing is read then.
     DataError
         NaN or infinity, named by row and column; other features than those of the model.
     MemoryLimitError
@@ -114,18 +137,34 @@ def profile(model: Any, X: Any, *, nearest: int = 5) -> Profile:
         check_is_fitted(model)
         like, last = model, model[-1]
         transform = _Transform(model[:-1]) if len(model) > 1 else None
-    applied = apply_model(
-        as_kmeans(last),
-        X,
-        like=like,
-        part_bytes=lambda k, d: Profiled.part_bytes(k, d, most),
-    )
+    needs = Needs(lambda k, d: Profiled.part_bytes(k, d, most))
+    applied = apply_model(as_kmeans(last), X, needs, like=like)
     assert applied.model is not None
-    found: Profiled = applied.run(ProfileStep(applied.model, transform, most), "profile")
+    with writing_labels(labels_path, overwrite) as file:
+        step = ProfileStep(applied.model, transform, most, file)
+        found: Profiled = applied.run(step, "profile")
+    return _profile(found, _feature_names(model, X, applied.blocks.n_features))
+
+
+def sample_profile(model: KMeans, nearest: int) -> Profile | None:
+    """The profile of the rows that the history keeps, from memory; None where it keeps none."""
+    sample = model.history_.sample
+    if sample is None or not len(sample):
+        return None
+    step = ProfileStep(model._model(), None, nearest)
+    found = _profile(
+        step(kernel_view(sample.rows), np.empty(0), 0, 0),
+        _feature_names(model, sample.rows, sample.rows.shape[1]),
+    )
+    at = found.nearest_rows
+    return replace(found, nearest_rows=np.where(at < 0, -1, sample.index[at]))
+
+
+def _profile(found: Profiled, feature_names: tuple[str, ...]) -> Profile:
     counts = found.moments.counts
     sums = np.array([exact.to_float(one) for one in found.spread.distances])
     return Profile(
-        _feature_names(model, X, applied.blocks.n_features),
+        feature_names,
         counts,
         found.moments.means,
         found.moments.stds,

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dkmeans.engine.cluster_stats import Labelling, MeansStep, Spread, SpreadStep
 from dkmeans.engine.programs import Ask, Program, run_together
+from dkmeans.engine.scatter import GlanceStep
+from dkmeans.engine.survey import sample_spec
 from dkmeans.errors import DataError
+from dkmeans.fitting import Follow
 from dkmeans.metrics import about_bytes, calinski_harabasz_of, davies_bouldin_of
 from dkmeans.record.sample import RowSample
-from dkmeans.silhouettes import silhouette_of_sample
+from dkmeans.silhouettes import SAMPLE_SIZE, silhouette_bytes, silhouette_of_sample
 
 if TYPE_CHECKING:
+    from dkmeans.data.blocks import Blocks
     from dkmeans.fitting import Ran
+    from dkmeans.inputs import Input
     from dkmeans.kmeans import KMeans
 
 METRICS = ("silhouette", "calinski_harabasz", "davies_bouldin")
@@ -49,37 +54,55 @@ class Scores:
     seconds: float = 0.0
 
 
-def check_sampled(model: KMeans, metrics: Sequence[str]) -> None:
-    """Raise a DataError if the silhouette is asked for and a fit would keep no sample of rows."""
-    if "silhouette" in metrics and model.history_rows == 0:
-        raise DataError(
-            "the silhouette is that of a sample: fit with history_rows above 0, or ask for other"
-            " metrics"
-        )
+def what_follows(models: Sequence[KMeans], metrics: Sequence[str], given: Input) -> Follow:
+    """Memory for :func:`score_models`.
 
-
-def part_bytes(models: Sequence[KMeans], metrics: Sequence[str], d: int) -> int:
-    """Bytes of what a pass of :func:`score_models` over d features learns of a block."""
-    if not any(name in metrics for name in METRICS[1:]):
-        return 0
-    return sum(about_bytes(model.n_clusters, d) for model in models)
+    Raises
+    ------
+    DataError
+        If silhouettes are asked for, X may have too many rows for those of all, and the fits keep
+        no sample.
+    """
+    d, own_bytes = given.shape.n_features, 0
+    if "silhouette" in metrics:
+        rows, kept = given.shape.n_rows, models[0].history_rows
+        few = rows is not None and rows <= SAMPLE_SIZE
+        if kept == 0 and not few:
+            raise DataError(
+                f"the silhouette of more than {SAMPLE_SIZE:,} rows is that of a sample: fit with"
+                " history_rows above 0, or ask for other metrics"
+            )
+        most = min(kept, rows) if rows is not None and not few else rows or max(kept, SAMPLE_SIZE)
+        own_bytes = silhouette_bytes(most, d)
+    passes = any(name in metrics for name in METRICS[1:])
+    parts = (about_bytes(model.n_clusters, d) if passes else 0 for model in models)
+    return Follow(tuple(parts), own_bytes)
 
 
 def score_models(models: Sequence[KMeans], ran: Ran, metrics: Sequence[str]) -> Scores:
     """The metrics of models that were fitted together, in two passes at most for all of them.
 
-    Silhouettes are those of the sample of rows that the histories share, and take no pass.
+    Where memory does not allow that, so many models share two passes as it does allow. Silhouettes
+    are those of all rows where these are few, which the first pass then gathers; else of the sample
+    of rows that the histories share.
     """
     passes, began, columns = ran.passes, time.perf_counter(), {}
     before = passes.total
+    names = [name for name in METRICS[1:] if name in metrics]
+    gathers = "silhouette" in metrics and _may_be_gathered(models[0], ran)
+    programs: list[Program[Any]] = [_gather(models[0], ran.blocks)] if gathers else []
+    scores: list[Any] = []
+    for group in _groups(models, ran) if names else [models[:0]]:
+        programs += [_dispersions(model) for model in group]
+        scores += run_together(passes, ran.blocks, programs)
+        programs = []
+    sample = scores.pop(0) if gathers else models[0].history_.sample
     if "silhouette" in metrics:
-        found = _silhouettes(models, ran.n_positive)
+        found = _silhouettes(models, sample, ran.n_positive)
         columns = dict(zip(("silhouette", ERROR), zip(*found, strict=True), strict=True))
-    names = METRICS[1:]
-    if any(name in metrics for name in names):
-        scores = run_together(passes, ran.blocks, [_dispersions(model) for model in models])
-        both = dict(zip(names, zip(*scores, strict=True), strict=True))
-        columns |= {name: both[name] for name in names if name in metrics}
+    if names:
+        both = dict(zip(METRICS[1:], zip(*scores, strict=True), strict=True))
+        columns |= {name: both[name] for name in names}
     return Scores(
         columns,
         passes.total.passes - before.passes,
@@ -103,9 +126,40 @@ def _dispersions(model: KMeans) -> Program[tuple[float, float]]:
     return calinski_harabasz_of(filled, about), davies_bouldin_of(filled, about)
 
 
-def _silhouettes(models: Sequence[KMeans], n_rows: int) -> list[tuple[float, float]]:
+def _groups(models: Sequence[KMeans], ran: Ran) -> Iterator[Sequence[KMeans]]:
+    """Models that can share passes, in order."""
+    group: list[KMeans] = []
+    held = 0
+    for model in models:
+        part = about_bytes(model.n_clusters, ran.blocks.n_features)
+        if group and held + part > ran.part_bytes:
+            yield group
+            group, held = [], 0
+        group.append(model)
+        held += part
+    yield group
+
+
+def _may_be_gathered(model: KMeans, ran: Ran) -> bool:
+    """Whether the rows are few, and the sample of the history is not yet all of them."""
+    sample, n_rows = model.history_.sample, ran.blocks.n_rows
+    kept = 0 if sample is None else len(sample)
+    return n_rows is not None and kept < ran.n_positive <= n_rows <= SAMPLE_SIZE
+
+
+def _gather(model: KMeans, blocks: Blocks) -> Program[RowSample]:
+    """All rows that took part in the fit."""
+    spec = sample_spec(0, SAMPLE_SIZE, None)
+    names = model._model().names
+    glance = yield Ask("rows", GlanceStep(spec, False, model.nan_policy, names))
+    rows = glance.sample.rows(spec)
+    return RowSample(rows.values, rows.index, rows.weights)
+
+
+def _silhouettes(
+    models: Sequence[KMeans], sample: RowSample | None, n_rows: int
+) -> list[tuple[float, float]]:
     """Mean silhouette of the sample, drawn from ``n_rows``, for each model; its standard error."""
-    sample: RowSample | None = models[0].history_.sample
     assert sample is not None
     rows = sample.rows.astype(np.float64)
     found = []

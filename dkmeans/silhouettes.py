@@ -12,12 +12,13 @@ from sklearn.metrics import pairwise_distances_chunked
 from sklearn.utils import check_random_state
 
 from dkmeans._typing import Floats, Ints
-from dkmeans.applying import apply_labels, check_count
+from dkmeans.applying import Needs, apply_labels, check_count
 from dkmeans.engine.label_sample import LabelSample, LabelSampleStep, label_sample_spec
 from dkmeans.errors import DataError
 
 SAMPLE_SIZE = 10_000  # rows; their distances take a second or two
-_CHUNK_MIB = 64  # of distances at once
+_CHUNK_MIB = 4  # of distances at once
+_COPIES = 4  # of the sample, and of distances, while silhouettes are computed
 
 
 class SampledScore(float):
@@ -46,7 +47,12 @@ class SampledScore(float):
 
 
 def silhouette_score(
-    X: Any, labels: Any, *, sample_size: int = SAMPLE_SIZE, random_state: Any = None
+    X: Any,
+    labels: Any,
+    *,
+    sample_size: int = SAMPLE_SIZE,
+    random_state: Any = None,
+    memory_limit: int | str | None = None,
 ) -> SampledScore:
     """Mean silhouette of all rows, or of a sample where there are more; one pass.
 
@@ -60,9 +66,10 @@ def silhouette_score(
     Parameters
     ----------
     X : rows (n_samples, n_features), as :meth:`KMeans.fit <dkmeans.KMeans.fit>` takes them.
-    labels : integers (n_samples,), the path of such, or a fitted model.
+    labels : integers or strings (n_samples,), the path of integers, or a fitted model.
     sample_size : rows to draw, if there are more; the time grows with its square.
     random_state : determines the draw, which depends on it and on global row numbers alone.
+    memory_limit : as that of :class:`~dkmeans.KMeans`, and by default that of the model, if any.
 
     Returns
     -------
@@ -73,6 +80,8 @@ def silhouette_score(
     ------
     DataError
         If there are fewer than 2 labels or as many as rows; NaN or infinity in a row of the sample.
+    MemoryLimitError
+        If the sample and the distances within it would not fit.
 
     References
     ----------
@@ -80,13 +89,20 @@ def silhouette_score(
     analysis". Efron 1982, "The jackknife, the bootstrap and other resampling plans", chapter 6.
     """
     most = check_count(sample_size, "sample_size", 3)
-    applied = apply_labels(labels, X)
+    needs = Needs(own=lambda n, d: silhouette_bytes(most if n is None else min(n, most), d))
+    applied = apply_labels(labels, X, needs, memory_limit=memory_limit)
     seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
     spec = label_sample_spec(seed, most, applied.blocks.n_rows)
     drawn: LabelSample = applied.run(LabelSampleStep(applied.labelling, spec), "silhouettes")
     rows = drawn.sample.rows(spec)
     labels = rows.weights.astype(np.int64)
     return silhouette_of_sample(rows.values.astype(np.float64), labels, drawn.n_rows)
+
+
+def silhouette_bytes(n_rows: int, n_features: int) -> int:
+    """Bytes that it takes to draw so many rows and to find their silhouettes."""
+    distances = min(_CHUNK_MIB * 2**20, 8 * n_rows**2)
+    return _COPIES * (8 * n_rows * (n_features + 1) + distances)
 
 
 def silhouette_of_sample(rows: Floats, labels: Ints, n_rows: int) -> SampledScore:

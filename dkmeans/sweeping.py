@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 
 from dkmeans.fitting import fit_models
 from dkmeans.kmeans import KMeans
-from dkmeans.scoring import METRICS, Scores, check_sampled, part_bytes, score_models
+from dkmeans.scoring import METRICS, Scores, score_models, what_follows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,7 +125,7 @@ class Sweep:
 
         Parameters
         ----------
-        path : of the file, which is complete in itself, and replaces one that is there.
+        path : of the file, as .html, which is complete in itself, and replaces one that is there.
 
         Raises
         ------
@@ -181,7 +181,8 @@ def sweep(
 
     Each model is the one that a fit of its own would give. A pass is read once for all of them, and
     counted in the history of the first that was still at work. The metrics of all models come from
-    passes of their own, two at most, which they share too.
+    passes of their own, two at most, which they share too; where what these find for all models
+    does not fit in the memory limit, as many models share two as it does fit for.
 
     Parameters
     ----------
@@ -189,8 +190,9 @@ def sweep(
     k : numbers of clusters, such as ``range(2, 13)``.
     sample_weight : array-like or dask array (n_samples,), optional
     metrics : some of "silhouette", "calinski_harabasz" and "davies_bouldin", as functions of
-        :mod:`dkmeans.metrics` compute them; empty for none. They count each row once, whatever its
-        weight; but no row of weight 0 is in the sample of which the silhouette is.
+        :mod:`dkmeans.metrics` compute them; empty for none. The silhouette is exact for up to
+        10,000 rows, and else that of the sample in the history. Metrics count each row once,
+        whatever its weight; but no row of weight 0 takes part in the silhouette.
     **options : parameters of :class:`~dkmeans.KMeans`, ``n_init`` and ``random_state`` among them.
 
     Raises
@@ -198,7 +200,7 @@ def sweep(
     ValueError
         If ``k`` is empty or holds something other than positive integers, or a metric is unknown.
     DataError, MemoryLimitError
-        As a fit does; a silhouette without ``history_rows``, before any fit.
+        As a fit does; a silhouette of many rows without ``history_rows``, before any fit.
 
     Examples
     --------
@@ -223,9 +225,7 @@ def sweep(
     options["random_state"] = int(seed)
     models = {int(n): KMeans(int(n), **options) for n in sorted(set(numbers))}
     fits = list(models.values())
-    check_sampled(fits[0], wanted)
-    needed = partial(part_bytes, fits, wanted)
-    ran = fit_models(fits, X, sample_weight, part_bytes=needed)
+    ran = fit_models(fits, X, sample_weight, follow=partial(what_follows, fits, wanted))
     return Sweep(models, score_models(fits, ran, wanted))
 
 

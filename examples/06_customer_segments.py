@@ -36,9 +36,10 @@ def write_customers(folder: Path, rows: int) -> np.ndarray:
     """Write the dataset a file at a time, and return the kind of each customer."""
     random = np.random.default_rng(42)
     folder.mkdir(parents=True, exist_ok=True)
-    kinds = random.choice(4, size=rows, p=[0.1, 0.35, 0.35, 0.2]).astype(np.int8)
+    kinds = np.empty(rows, np.int8)
     for f, start in enumerate(range(0, rows, FILE_ROWS)):
         kind = kinds[start : start + FILE_ROWS]
+        kind[:] = random.choice(4, size=len(kind), p=[0.1, 0.35, 0.35, 0.2])
         values = np.abs(KINDS[kind] + SPREAD[kind] * random.normal(size=(len(kind), 4)))
         columns = {"customer": np.arange(start, start + len(kind))}
         columns |= dict(zip(FEATURES, values.T.astype(np.float32), strict=True))

@@ -30,6 +30,7 @@ EXPECTED = {  # the first cell of a row that each section must have
     "out-of-core": "20 apart, 20, scikit-learn MiniBatchKMeans ",
     "growth": "rows, 10,000 ",
     "scaling": "1, 60,000 rows ",
+    "images": "Pillow fastoctree ",
 }
 
 
@@ -45,7 +46,7 @@ def test_a_quick_run_writes_the_section(name: str, tmp_path: Path) -> None:
     text = run_quick(name, tmp_path / "RESULTS.md")
     assert text.count("\n## ") == 1
     assert f"\n| {EXPECTED[name]}" in text
-    for peer in ("dask-ml", "pyspark", "faiss-cpu", "scikit-learn-intelex"):
+    for peer in ("dask-ml", "pyspark", "faiss-cpu", "scikit-learn-intelex", "libimagequant"):
         if f"{peer} not installed" in text:
             assert f"- {peer} is missing: " in text
     if name == "growth":

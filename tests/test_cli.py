@@ -94,6 +94,24 @@ def test_fit_writes_what_the_estimator_finds(stores, here):
     page = (here / "r.html").read_text(encoding="utf-8")
     assert f"{expected.inertia_:.9g}" in page
     assert str(here / "m.npz") in page
+    assert "over all 3,000 rows, from the pass that wrote the labels." in page
+
+
+def test_a_report_without_labels_takes_one_pass_for_its_profile(stores, here, monkeypatch):
+    import dkmeans.plot.report
+    from dkmeans.engine.passes import Passes
+
+    for kind in ("main", "cluster", "convergence"):
+        monkeypatch.setattr(dkmeans.plot.report, f"_{kind}_pictures", lambda *args: ())
+    names, taken = [], Passes.run
+    monkeypatch.setattr(
+        Passes, "run", lambda s, b, step, name: names.append(name) or taken(s, b, step, name)
+    )
+    run("fit", stores / "X.zarr", "-k", 5, "--seed", 0, "--report", "r.html")
+    assert names.count("profile") == 1
+    assert names[-1] == "profile"
+    page = (here / "r.html").read_text(encoding="utf-8")
+    assert "over all 3,000 rows, from one pass after the fit." in page
 
 
 def test_fit_as_json(stores, here):
@@ -194,6 +212,12 @@ def test_sweep_prints_the_table_and_writes_models_and_a_report(stores, here):
     assert str(here / "models") in (here / "sweep.html").read_text(encoding="utf-8")
     assert "exists already" in refused(*args, "--models", "models")
     run(*args, "--models", "models", "--overwrite")
+
+
+def test_sweep_refuses_a_file_for_the_models(stores, here):
+    (here / "models").write_text("a file")
+    args = ("sweep", stores / "X.zarr", "-k", "2,3", "--models", "models", "--overwrite")
+    assert "models is a file; name a folder" in refused(*args)
 
 
 def test_sweep_refuses_one_path_for_report_and_models_before_any_work(stores, here, monkeypatch):

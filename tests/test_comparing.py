@@ -179,9 +179,11 @@ def test_what_cannot_be_is_named(X):
     for wrong in ([], [X[:4]], [None]):
         with pytest.raises(ValueError, match="inits must be words such as auto"):
             compare_inits(X, 4, wrong)
-    with pytest.raises(ValueError, match="'init' parameter of KMeans must be"):
-        compare_inits(X, 4, ["kmeans"])
-    with pytest.raises(ValueError, match="'n_init' parameter of KMeans must be"):
+    with pytest.raises(ValueError, match=r"inits must be among auto, .*; got 'kmeans'"):
+        compare_inits(X, 4, ["random", "kmeans"])
+    with pytest.raises(TypeError, match="n_runs, the starts of each init, in place of n_init"):
+        compare_inits(X, 4, n_init=3)
+    with pytest.raises(ValueError, match="n_runs must be an integer of at least 1"):
         compare_inits(X, 4, n_runs=0)
 
 

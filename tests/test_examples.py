@@ -121,6 +121,13 @@ def test_failure_modes(tmp_path: Path) -> None:
     check_pictures(tmp_path / "failure-modes", printed, {"failure-modes.png"})
 
 
+@pytest.mark.slow
+def test_failure_modes_of_many_rows(tmp_path: Path) -> None:
+    printed = run_example(tmp_path, "04_failure_modes", "--times", "1000")
+    assert printed.count("adjusted Rand index") == 4
+    check_pictures(tmp_path / "failure-modes", printed, {"failure-modes.png"})
+
+
 def test_choose_k(tmp_path: Path) -> None:
     """B5."""
     printed = run_example(tmp_path, "05_choose_k")

@@ -1,5 +1,6 @@
 """The sample of rows that a fit keeps, the frames made from it, and the facts of the fit."""
 
+import json
 import math
 import platform
 from dataclasses import replace
@@ -10,6 +11,7 @@ import naive
 import numpy as np
 import pytest
 import zarr
+from dask.utils import format_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.datasets import load_iris
@@ -19,8 +21,9 @@ from dkmeans import History, Iteration, KMeans, MemoryLimitError, RowSample, swe
 from dkmeans.engine import memory
 from dkmeans.engine.sampling import stream_key, uniform
 from dkmeans.fitting import seeds_of
+from dkmeans.plot import tables
 from dkmeans.record import history as history_module
-from dkmeans.record.facts import without_secrets
+from dkmeans.record.facts import Facts, without_secrets
 
 N = 3000
 
@@ -300,6 +303,22 @@ def test_the_facts_of_a_fit(tmp_path):
     assert facts.versions["dkmeans"] == dkmeans.__version__
     assert facts.versions["python"] == platform.python_version()
     assert {"numpy", "dask", "scikit-learn", "numba"} < set(facts.versions)
+
+
+def test_the_facts_of_a_fit_on_a_cluster_have_the_peak_of_its_workers(client, tmp_path):
+    X = np.random.default_rng(0).normal(size=(500, 2))
+    model = KMeans(2, random_state=0).fit(da.from_array(X, chunks=(100, 2)))
+    facts = model.history_.facts
+    assert facts.worker_peak_bytes > 2**20
+    assert f"of the largest worker {format_bytes(facts.worker_peak_bytes)}" in str(
+        tables.plan(facts, tables.Spent.by([model]))
+    )
+    assert Facts.from_dict(json.loads(json.dumps(facts.to_dict()))) == facts
+    here = KMeans(2, random_state=0).fit(X).history_.facts
+    assert here.worker_peak_bytes is None
+    older = here.to_dict()
+    del older["worker_peak_bytes"]
+    assert Facts.from_dict(json.loads(json.dumps(older))) == here
 
 
 def test_the_facts_of_named_and_weighted_rows_of_unknown_number():

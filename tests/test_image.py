@@ -17,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 import dkmeans
 from dkmeans.cli import cli
 from dkmeans.data.image_source import open_image
+from dkmeans.engine.color_spaces import from_srgb
 from dkmeans.errors import DataError, MemoryLimitError, MissingExtraError, OutputError, SourceError
 from dkmeans.image import quantize
 
@@ -227,6 +228,19 @@ def test_a_large_image_adds_up_in_one_array(monkeypatch, found):
     monkeypatch.setattr("dkmeans.engine.distinct.Total.pays", lambda *_: True)
     one = quantize(da.from_array(PHOTO, chunks=(20, 60, 3)), 8, random_state=0)
     np.testing.assert_array_equal(one.centers, found[8].centers)
+
+
+@pytest.mark.parametrize("space", ["srgb", "oklab"])
+def test_many_colours_start_among_cells(monkeypatch, space):
+    expected = quantize(PHOTO, 8, random_state=0, space=space)
+    monkeypatch.setattr("dkmeans.palettes._MANY", 1000)
+    one = quantize(PHOTO, 8, random_state=0, space=space)
+    assert one.inertia < 1.002 * expected.inertia
+    assert one.inertia != expected.inertia
+    pixels = from_srgb(PHOTO.reshape(-1, 3), space)
+    labels = one.labels.reshape(-1)
+    np.testing.assert_array_equal(labels, assign(pixels, one.centers))
+    assert one.inertia == pytest.approx(math.fsum(sq_to_own(pixels, one.centers, labels)))
 
 
 def test_grey_by_hand():
@@ -489,7 +503,7 @@ def test_torn_and_other_tiffs(tmp_path):
     with pytest.raises(SourceError, match=r"cannot read lines \d+ to \d+ of .*photo.tif"):
         quantize(path, 2)
     tifffile.imwrite(tmp_path / "z.tif", np.zeros((4, 30, 40), np.uint8), photometric="minisblack")
-    with pytest.raises(SourceError, match=r"holds an image with the axes \w+ \(4, 30, 40\)"):
+    with pytest.raises(DataError, match=r"\(4, 30, 40\) with the axes Q, Y, X: select one plane"):
         quantize(tmp_path / "z.tif", 2)
     pillow.fromarray(PHOTO).convert("P").save(tmp_path / "p.tif")
     with pytest.raises(SourceError, match="has a palette of its own"):
@@ -544,13 +558,22 @@ def test_wrong_arguments():
 
 
 @pytest.mark.parametrize(
-    ("limit", "message"),
+    ("limit", "each", "message"),
     [
-        ("200 kB", r"a pass over an array needs .* and memory_limit is 195.31 kiB: raise it, or"),
-        ("20 MiB", r"distinct colours take .* of memory_limit 20.00 MiB, and .* the fit needs"),
+        (
+            "200 kB",
+            16,
+            "a pass over an array needs .* memory_limit is 195.31 kiB: raise it, or",
+        ),
+        (
+            "2 GiB",
+            10**6,
+            "17,803 distinct colours and compiled code take .* memory_limit is 2.00",
+        ),
     ],
 )
-def test_what_does_not_fit_is_refused_with_numbers(limit, message):
+def test_what_does_not_fit_is_refused_with_numbers(monkeypatch, limit, each, message):
+    monkeypatch.setattr("dkmeans.palettes._COLOR_BYTES", each)
     with pytest.raises(MemoryLimitError, match=message):
         quantize(PHOTO, 2, memory_limit=limit)
 

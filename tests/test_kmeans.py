@@ -122,6 +122,7 @@ def test_clone_and_parameters(model):
     assert again.set_params(n_clusters=7).n_clusters == 7
     assert set(KMeans().get_params()) == {
         "n_clusters",
+        "dedupe",
         "init",
         "n_init",
         "max_iter",

@@ -12,6 +12,7 @@ import pytest
 import zarr
 from dask.utils import format_bytes
 
+from benchmarks.photos import make_tiff
 from dkmeans import KMeans, MemoryLimitError
 from dkmeans.engine import memory
 from dkmeans.engine.memory import Shape, Work, make_plan
@@ -292,6 +293,59 @@ def test_so_it_is_with_rows_kept_by_three_runs(tmp_path):
     _, kept, peak = measured(tmp_path / "x.zarr", limit, "random", 30, KEEPING)
     assert kept > 20_000
     assert peak < limit
+
+
+QUANTIZING = """
+import json, resource, sys
+from dkmeans.image import quantize
+from dkmeans.data.tiff_source import TiffPixels
+
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+reads, plain = [], TiffPixels._segment_of
+
+def segment_of(self, page, index):
+    reads.append(index)
+    return plain(self, page, index)
+
+small, large, folder, limit = sys.argv[1:]
+quantize(small, 4, random_state=0).write(labels=folder + "/warm.zarr")
+TiffPixels._segment_of, before = segment_of, peak()
+found = quantize(large, 16, random_state=0, memory_limit=limit)
+once = sorted(reads)
+found.write(labels=folder + "/labels.zarr")
+print(once == list(range(len(once))), sorted(reads) == sorted(2 * once), len(once), peak() - before)
+"""
+
+
+def quantized(folder, side, limit):
+    """Whether each tile is read once by each pass, tiles, and peak bytes above a warm process."""
+    small, large = (make_tiff(folder / f"{s}.tif", s) for s in (100, side))
+    done = subprocess.run(
+        [sys.executable, "-c", QUANTIZING, str(small), str(large), str(folder), limit],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=550,
+    )
+    assert done.returncode == 0, done.stderr
+    once, twice, tiles, peak = done.stdout.split()
+    return once == twice == "True", int(tiles), int(peak)
+
+
+def test_an_image_is_read_once_to_search_and_once_to_write_within_the_limit(tmp_path):
+    reads_once, tiles, peak = quantized(tmp_path, 1800, "200 MB")
+    assert reads_once
+    assert tiles == 64
+    assert peak < 200e6
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "darwin", reason="counts the peak in other units")
+def test_so_it_is_with_300_million_bytes_of_pixels(tmp_path):
+    reads_once, tiles, peak = quantized(tmp_path, 10_000, "256 MB")
+    assert reads_once
+    assert tiles == 1600
+    assert peak < 256e6
 
 
 def test_predict_keeps_no_rows_whatever_the_residency_of_the_fit():

@@ -517,6 +517,27 @@ def test_labels_whose_rows_cannot_be_known_are_named(X, model):
         metrics.adjusted_rand_score(X[:, 0], model.labels_)
 
 
+@pytest.mark.parametrize("kind", [list, np.array, pd.Series, pd.Categorical])
+def test_labels_in_memory_may_be_strings(X, model, kind):
+    names = kind([f"kind {label}" for label in model.labels_])
+    assert metrics.adjusted_rand_score(names, model.labels_) == 1.0
+    for name in ("davies_bouldin_score", "calinski_harabasz_score", "silhouette_score"):
+        score = getattr(metrics, name)
+        assert score(X, names) == pytest.approx(score(X, model.labels_), rel=1e-12)
+
+
+@pytest.mark.parametrize("labels", [["a", None, "b"], ["a", 1, "b"], [1, 2, np.nan], [1, 2, pd.NA]])
+def test_labels_that_are_no_labels_are_named(labels):
+    with pytest.raises(DataError, match=r"labels_true must be .*integers"):
+        metrics.adjusted_rand_score(np.array(labels, object), [0, 1, 1])
+
+
+def test_strings_that_are_not_in_memory_are_refused_with_a_cure():
+    labels = da.from_array(np.array(["a", "b", "c"]), chunks=2)
+    with pytest.raises(DataError, match=r"got dtype <U1; store the codes of categories in their"):
+        metrics.adjusted_rand_score(labels, [0, 1, 2])
+
+
 def test_labels_that_change_from_read_to_read_are_refused(X):
     draws = iter(range(100))
 

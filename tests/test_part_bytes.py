@@ -2,13 +2,15 @@
 
 from dataclasses import fields, is_dataclass
 
+import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from test_passes import Reads, zarr_input
 
-from dkmeans import KMeans, MemoryLimitError, compare, metrics, profile, sweep
+from dkmeans import KMeans, MemoryLimitError, compare, metrics, plot, profile, scoring, sweep
 from dkmeans.engine.cluster_stats import (
     Labelling,
     MeansStep,
@@ -98,14 +100,74 @@ def test_passes_that_learn_too_much_are_refused_before_they_read(X, tmp_path, mo
 
 
 def test_the_scores_of_a_sweep_are_planned_for_before_the_fits():
-    X = np.random.default_rng(0).normal(size=(300, 1))
-    limit = {"memory_limit": FIXED_BYTES + 48 * MIB, "max_iter": 1, "random_state": 0}
-    ks = range(2, 100)
+    X = np.random.default_rng(0).normal(size=(3000, 1))
+    limit = {"memory_limit": FIXED_BYTES + 20 * MIB, "max_iter": 1, "random_state": 0}
+    limit |= {"history_rows": 10, "metrics": ("davies_bouldin",), "init": "random", "n_init": 1}
 
     def listen(iteration):
         pytest.fail("a fit began")
 
-    with pytest.raises(MemoryLimitError, match="raise memory_limit"):
-        sweep(X, ks, callbacks=listen, **limit)
+    with pytest.raises(MemoryLimitError, match=r"the sweep needs .* MiB: raise memory_limit"):
+        sweep(X, (2, 3000), callbacks=listen, **limit)
     scored = sweep(X, (2, 5), **limit)
-    assert "davies_bouldin" in scored.table
+    assert scored.scores.passes == 2
+
+
+def test_scores_of_a_sweep_that_do_not_fit_together_take_turns(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(300, 1))
+    options = {"max_iter": 1, "random_state": 0, "init": "random", "n_init": 1}
+    ks, together = range(2, 100), []
+    run = scoring.run_together
+    monkeypatch.setattr(
+        scoring, "run_together", lambda p, b, some: together.append(len(some)) or run(p, b, some)
+    )
+    whole = sweep(X, ks, **options)
+    assert (together, whole.scores.passes) == ([98], 2)
+    together.clear()
+    parts = sweep(X, ks, memory_limit=FIXED_BYTES + 30 * MIB, **options)
+    assert sum(together) == 98
+    assert 1 < len(together) < 20
+    assert parts.scores.passes == 2 * len(together) > 2
+    pd.testing.assert_frame_equal(parts.table, whole.table, rtol=1e-12)
+
+
+LABELLED = {
+    "davies_bouldin": metrics.davies_bouldin_score,
+    "calinski_harabasz": metrics.calinski_harabasz_score,
+    "adjusted_rand": lambda X, labels, **options: metrics.adjusted_rand_score(
+        da.from_array(np.arange(len(X)) % 3, chunks=len(X) // 3), labels, **options
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LABELLED)
+@pytest.mark.parametrize("chunk", [100_000, 10_000])
+def test_more_labels_than_fit_are_refused_with_both_numbers(name, chunk):
+    rows = np.random.default_rng(0).normal(size=(100_000, 1))
+    X, labels = da.from_array(rows, chunks=(chunk, 1)), np.arange(len(rows))
+    limit = {"memory_limit": FIXED_BYTES + 60 * MIB}
+    with pytest.raises(
+        MemoryLimitError,
+        match=r"different labels so far, needs .* and memory_limit is 340\.00 MiB: raise",
+    ):
+        LABELLED[name](X, labels, **limit)
+    few = labels % 7
+    assert LABELLED[name](X, few, **limit) == LABELLED[name](X, few)
+
+
+def test_the_sample_of_silhouettes_is_planned_for(X):
+    rows = da.from_array(np.zeros((200_000, 40)), chunks=(20_000, 40))
+    labels, limit = np.arange(200_000) % 2, {"memory_limit": FIXED_BYTES + 200 * MIB}
+    with pytest.raises(MemoryLimitError, match=r"the pass needs .* memory_limit is 480\.00 MiB"):
+        metrics.silhouette_score(rows, labels, sample_size=10**9, **limit)
+    assert metrics.silhouette_score(X, np.arange(N) % 2, sample_size=10**9, **limit).n_rows == N
+    model = with_centers(2, 40, limit["memory_limit"])
+    with pytest.raises(MemoryLimitError, match="the pass needs"):
+        metrics.silhouette_score(rows, model, sample_size=10**9)
+
+
+def test_pictures_of_many_features_are_planned_for():
+    X = da.zeros((1000, 1024), chunks=(100, 1024))
+    model = with_centers(2, 1024, FIXED_BYTES + 100 * MIB)
+    with pytest.raises(MemoryLimitError, match=r"the pass needs .* memory_limit is 380\.00 MiB"):
+        plot.projection(model, X)

@@ -7,6 +7,7 @@ import sys
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
@@ -17,6 +18,7 @@ from plots import data, drawn_rows, fitted, in_order, long_fit, misplaced, rende
 from sklearn.exceptions import NotFittedError
 
 from dkmeans import DataError, KMeans, OutputError, plot
+from dkmeans.plot import names as names_module
 from dkmeans.plot.theme import NAMED, marks_of, theme_of
 from dkmeans.record.sample import RowSample
 
@@ -442,6 +444,61 @@ def test_wrong_options_are_named():
         plot.animate(fitted(2, 1), panel="size")
     with pytest.raises(ValueError, match="fps must be above 0, got 0"):
         plot.animate(fitted(2, 1), fps=0)
+
+
+def test_a_gif_has_at_most_a_hundred_frames_a_second(tmp_path):
+    with pytest.raises(ValueError, match="a GIF has at most 100 frames a second, got fps=101"):
+        plot.animate(fitted(2, 1), tmp_path / "fit.gif", fps=101)
+    film = plot.animate(fitted(2, 1), fps=101)
+    with pytest.raises(ValueError, match="at most 100 frames"):
+        film.save(tmp_path / "fit.gif")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        plot.clusters,
+        plot.voronoi,
+        plot.projection,
+        plot.overview,
+        plot.iterations,
+        plot.animate,
+        plot.silhouette,
+        plot.profiles,
+        plot.convergence,
+    ],
+)
+def test_what_is_no_model_of_ours_is_named(draw):
+    other = fitted(2, 2).to_sklearn()
+    with pytest.raises(DataError, match=r"expected a fitted dkmeans\.KMeans, got sklearn\.KMeans"):
+        draw(other)
+    with pytest.raises(NotFittedError):
+        draw(KMeans(2))
+
+
+def test_numbers_of_centers_in_a_line_are_all_there():
+    ax = plot.clusters(fitted(1, 20))
+    numbers = {text.get_text() for text in ax.texts}
+    assert numbers == {str(i) for i in range(20)}
+    assert misplaced(ax.figure) == []
+
+
+def test_long_names_and_long_numbers_fit():
+    X = data(2, 4) + np.array([1e9, -5e7])
+    names = ["the first feature, whose name goes on (in units of something) " * 2, "income " * 20]
+    model = KMeans(4, random_state=0).fit(pd.DataFrame(X, columns=names))
+    for figure in (plot.clusters(model).figure, plot.iterations(model)):
+        assert misplaced(figure) == []
+
+
+def test_names_in_scripts_without_a_font_are_known(monkeypatch):
+    assert names_module.font_of(["width", "Größe"]) == {}
+    assert names_module.missing("width") == ""
+    assert names_module.missing("\U0001303f") == "\U0001303f"  # a hieroglyph
+    monkeypatch.setattr(names_module, "_fallback", lambda text: (("Noto Sans",), ""))
+    ax = plot.clusters(fitted(2, 1))
+    assert ax.xaxis.label.get_fontfamily()[-1] == "Noto Sans"
 
 
 def luminance(color):

@@ -51,6 +51,10 @@ def test_a_fit_that_max_iter_ends_has_its_last_inertia():
     line = plot.convergence(model).lines[0]
     assert line.get_xdata().tolist() == [1, 2, 3]
     assert line.get_ydata()[-1] == model.inertia_
+    ax = plot.convergence(model)
+    (ring,) = ax.collections
+    assert ring.get_offsets().tolist() == [[3, model.inertia_]]
+    assert ax.get_xlabel() == "iteration (ring: the last assignment)"
 
 
 def test_a_long_convergence_has_no_marks():
@@ -113,7 +117,8 @@ def test_a_sweep_is_drawn():
         plot.silhouette_curve(without)
 
 
-def test_estimated_silhouettes_have_bars():
+def test_estimated_silhouettes_have_bars(monkeypatch):
+    monkeypatch.setattr("dkmeans.scoring.SAMPLE_SIZE", 100)
     found = sweep(data(2, 3, 3000), [2, 3], random_state=0, metrics=["silhouette"])
     errors = found.table["silhouette_error"].to_numpy()
     assert (errors > 0).all()
@@ -229,6 +234,21 @@ def test_profiles_of_a_pipeline_are_in_original_units():
     assert texts[:2] == [number(expected[0], 4), number(expected[1], 4)]
 
 
+def test_means_that_differ_in_late_digits_are_shown_by_their_differences():
+    X = data(2, 4) + np.array([1e9, 0])
+    model = KMeans(4, random_state=0).fit(X)
+    ax = plot.profiles(model)
+    texts = np.array([t.get_text() for t in ax.texts]).reshape(4, 2)
+    first, second = (t.get_text() for t in ax.get_xticklabels())
+    name, base = first.split("\n")
+    assert (name, second) == ("feature 0", "feature 1")
+    value = float(base.removesuffix(" +").replace(",", ""))
+    shown = value + texts[:, 0].astype(float)
+    np.testing.assert_allclose(shown, model.cluster_centers_[:, 0], rtol=0, atol=1e-3)
+    assert texts[0, 1] == number(model.cluster_centers_[0, 1], 4)
+    assert misplaced(ax.figure) == []
+
+
 @pytest.mark.parametrize("k", [1, 2, 20, 300])
 @pytest.mark.parametrize("d", [1, 2, 3, 50])
 def test_profiles_of_every_shape(d, k):
@@ -247,7 +267,7 @@ def test_names_are_text_whatever_they_hold():
     render(ax.figure)
     shown = [t.get_text() for t in ax.get_xticklabels()]
     assert shown[:2] == names[:2]
-    assert shown[2] == "a name that goes on for…"
+    assert shown[2] == "a name that goes…is wide"
     render(plot.clusters(model, features=(names[0], names[1])).figure)
     render(plot.iterations(model, features=(names[0], names[1])))
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans as SklearnKMeans
@@ -14,9 +15,9 @@ from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from strategies import cases, lazy
-from test_passes import INPUTS, Reads
+from test_passes import INPUTS, Reads, zarr_input
 
-from dkmeans import DataError, KMeans, profile
+from dkmeans import DataError, KMeans, OutputError, profile
 
 FIELDS = ["sizes", "means", "stds", "distances", "nearest_rows", "nearest_values"]
 
@@ -150,6 +151,24 @@ def test_it_reads_each_piece_once(make, X, tmp_path, monkeypatch):
     found = profile(model, rows)
     assert reads.each() == 1
     same(found, profile(model.cluster_centers_, X))
+
+
+def test_labels_are_written_in_the_same_pass(X, tmp_path, monkeypatch):
+    reads, bad, folder = Reads(), X.copy(), tmp_path / "out"
+    bad[5, 1] = np.nan
+    folder.mkdir()
+    model = KMeans(4, random_state=0, nan_policy="omit").fit(bad)
+    rows = zarr_input(bad, reads, tmp_path, monkeypatch)
+    found = profile(model, rows, labels_path=folder / "labels.zarr")
+    assert reads.each() == 1
+    same(found, profile(model, bad))
+    written = zarr.open_array(folder / "labels.zarr")[:]
+    np.testing.assert_array_equal(written, model.labels_)
+    assert written[5] == -1
+    with pytest.raises(OutputError, match="exists already"):
+        profile(model, rows, labels_path=folder / "labels.zarr")
+    assert reads.each() == 1
+    assert [path.name for path in folder.iterdir()] == ["labels.zarr"]
 
 
 def test_rows_left_out_are_left_out(X):

@@ -15,11 +15,12 @@ from pages import Parsed, words
 from sklearn.base import clone
 from sklearn.datasets import load_iris, make_blobs
 
-from dkmeans import History, Iteration, KMeans, OutputError, sweep
+from dkmeans import History, Iteration, KMeans, OutputError, plot, profile, sweep
 from dkmeans.plot.diagnosis import diagnose
 from dkmeans.plot.page import Shot
 from dkmeans.plot.player import MOST_CENTERS, MOST_FRAMES, MOST_ROWS, player_data
 from dkmeans.plot.scene import scene_of
+from dkmeans.plot.tables import described
 from dkmeans.record.sample import RowSample
 from dkmeans.scoring import TITLES
 
@@ -145,6 +146,51 @@ def test_a_report_with_data_has_their_profile(hostile):
     assert "The rows nearest to each center." in text
 
 
+def test_a_report_without_data_has_the_profile_of_the_rows_that_the_fit_kept(
+    X, unpictured, tmp_path
+):
+    whole = KMeans(4, random_state=0).fit(X)
+    found = described(whole, 3)
+    exact = profile(whole, X, nearest=3)
+    for name in ("sizes", "means", "stds", "distances", "nearest_rows"):
+        np.testing.assert_array_equal(getattr(found.profile, name), getattr(exact, name))
+    whole.report(tmp_path / "whole.html")
+    text = words(Parsed(tmp_path / "whole.html").texts["clusters"])
+    assert "Means ± standard deviations" in text
+    assert "over all 700 rows." in text
+    row = exact.nearest_rows[0, 0]
+    assert f"0 {row} {X[row, 0]:.6g} {X[row, 1]:.6g}" in text
+
+
+def test_the_profile_of_some_rows_says_so_and_keeps_what_is_exact(X, unpictured, tmp_path):
+    model = KMeans(4, random_state=0, history_rows=60).fit(X)
+    found, sample = described(model, 3).profile, model.history_.sample
+    np.testing.assert_array_equal(found.sizes, np.bincount(model.labels_))
+    np.testing.assert_array_equal(found.means, model.cluster_centers_)
+    labels = model.predict(sample.rows)
+    for i in range(4):
+        rows = sample.rows[labels == i]
+        np.testing.assert_allclose(found.stds[i], rows.std(axis=0), rtol=1e-12)
+        apart = np.linalg.norm(rows - model.cluster_centers_[i], axis=1)
+        assert found.distances[i] == pytest.approx(apart.mean(), rel=1e-12)
+        np.testing.assert_array_equal(X[found.nearest_rows[i]], found.nearest_values[i])
+    model.report(tmp_path / "some.html")
+    text = words(Parsed(tmp_path / "some.html").texts["clusters"])
+    assert "Centers ± standard deviations" in text
+    assert "nearest rows are those of the 60 rows that the fit kept." in text
+
+
+def test_one_row_has_no_standard_deviation(unpictured, tmp_path):
+    X = np.concatenate([np.arange(500.0), [9e3, 9e3 + 1]])[:, None]
+    model = KMeans(2, init=[[200.0], [9e3]], history_rows=40, random_state=3).fit(X)
+    kept = (model.predict(model.history_.sample.rows) == 1).sum()
+    assert kept < 2
+    assert np.isnan(described(model, 3).profile.stds[1]).all()
+    model.report(tmp_path / "one.html")
+    text = words(Parsed(tmp_path / "one.html").texts["clusters"])
+    assert "9000 \u00b1 -" in text or "9001 \u00b1 -" in text
+
+
 def test_reports_of_loaded_models_are_those_of_fitted_ones(model, page, tmp_path):
     model.save(tmp_path / "model.npz")
     KMeans.load(tmp_path / "model.npz").report(tmp_path / "again.html")
@@ -168,6 +214,13 @@ def test_a_report_replaces_one_and_appears_whole_or_not_at_all(
     model.report(path)
     assert path.read_text().startswith("<!doctype html>")
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_report_that_is_no_page_by_its_name_is_refused(model, found, tmp_path):
+    for what in (model, found):
+        with pytest.raises(OutputError, match=r"written as \.html, got '.*r\.txt'"):
+            what.report(tmp_path / "r.txt")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_report_that_cannot_be_written_reads_nothing(model, found, tmp_path, monkeypatch):
@@ -339,7 +392,7 @@ def test_the_player_moves(opened, page, model):
 
     tab = opened(page)
     frames = list(model.history_.frames())
-    number, caption = tab.locator("#number"), tab.locator("#player-caption")
+    number, caption = tab.locator("[data-is=number]"), tab.locator("#player-caption")
 
     def places():
         return tab.eval_on_selector_all(".center", "all => all.map(c => c.style.transform)")
@@ -348,24 +401,24 @@ def test_the_player_moves(opened, page, model):
     assert caption.text_content() == frames[-1].caption
     last = places()
     assert len(set(last)) == 4
-    tab.locator("#frame").fill("0")
+    tab.locator("[data-is=frame]").fill("0")
     assert number.text_content() == f"1 of {len(frames)}"
     assert caption.text_content() == "Initial centers"
     first = places()
     assert all(a != b for a, b in zip(first, last, strict=True))
     colors = "all => all.map(c => c.getAttribute('fill'))"
     assert set(tab.eval_on_selector_all("#player circle", colors)) == {"gray"}
-    tab.locator("#on").click()
+    tab.locator("[data-is=on]").click()
     assert number.text_content() == f"2 of {len(frames)}"
     assert len(set(tab.eval_on_selector_all("#player circle", colors))) == 4
-    tab.locator("#back").click()
+    tab.locator("[data-is=back]").click()
     assert places() == first
-    tab.locator("#play").click()
-    assert tab.locator("#play").text_content() == "Pause"
+    tab.locator("[data-is=play]").click()
+    assert tab.locator("[data-is=play]").text_content() == "Pause"
     expect(number).to_have_text(f"3 of {len(frames)}")
     assert places() != first
-    tab.locator("#play").click()
-    assert tab.locator("#play").text_content() == "Play"
+    tab.locator("[data-is=play]").click()
+    assert tab.locator("[data-is=play]").text_content() == "Play"
 
 
 def test_the_cells_of_the_player_are_those_of_the_nearest_center(opened, page, model):
@@ -400,7 +453,7 @@ def test_dark_pages_have_dark_pictures(opened, page):
 def test_a_page_can_be_printed(opened, page):
     for scheme in ("light", "dark"):
         tab = opened(page, scheme=scheme)
-        tab.locator("#frame").fill("0")
+        tab.locator("[data-is=frame]").fill("0")
         printed = tab.pdf(format="A4")
         assert printed.startswith(b"%PDF")
         assert 2 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 12
@@ -409,3 +462,32 @@ def test_a_page_can_be_printed(opened, page):
             tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         )
         assert not tab.locator(".controls").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_animation_plays_in_a_page_and_loads_nothing(opened, model, tmp_path, scheme):
+    film = plot.animate(model, panel=None, theme=scheme, fps=50)
+    page = tmp_path / "film.html"
+    page.write_text(film.to_jshtml() + film.to_jshtml(), encoding="utf-8")  # two, apart
+    tab = opened(page, scheme=scheme)
+    first = tab.locator("[id^=animation-]").nth(0)
+    shown = "all => all.map((image, i) => image.hidden ? -1 : i).filter(i => i >= 0)"
+
+    def frame():
+        return first.locator("img").evaluate_all(shown)
+
+    last = film.frames - 1
+    assert first.locator("img").count() == film.frames
+    assert frame() == [last]
+    first.locator("[data-is=frame]").fill("0")
+    assert frame() == [0]
+    first.locator("[data-is=on]").click()
+    assert frame() == [1]
+    assert first.locator("[data-is=number]").text_content() == f"2 of {film.frames}"
+    first.locator("[data-is=play]").click()
+    first.locator("[data-is=play]", has_text="Play").wait_for()
+    assert frame() == [last]
+    second = tab.locator("[id^=animation-]").nth(1).locator("[data-is=number]")
+    assert second.text_content() == f"{film.frames} of {film.frames}"
+    assert tab.evaluate("[...document.images].every(image => image.naturalWidth > 300)")
+    tab.screenshot(path=tmp_path / "film.png")

@@ -202,7 +202,7 @@ def test_metrics_are_those_of_scikit_learn(X, where):
 
 @pytest.mark.parametrize(
     ("metrics", "passes"),
-    [((), 0), ("silhouette", 0), (("davies_bouldin",), 2), (tuple(SKLEARN), 2)],
+    [((), 0), ("silhouette", 1), (("davies_bouldin",), 2), (tuple(SKLEARN), 2)],
 )
 def test_all_models_are_scored_by_the_same_two_passes(X, small, counted, metrics, passes):
     given, reads = counted
@@ -235,8 +235,25 @@ def test_data_in_memory_are_not_read_again_to_score(X, counted):
     assert found.scores.passes == 2
 
 
-def test_the_silhouette_of_many_rows_is_that_of_a_sample(X):
-    exact = sweep(X, (2, 5), random_state=0).table["silhouette"]
+@pytest.mark.parametrize(("metrics", "passes"), [("silhouette", 1), (tuple(SKLEARN), 2)])
+def test_the_silhouette_of_few_rows_is_exact_though_the_history_keeps_fewer(
+    X, counted, metrics, passes
+):
+    given, _ = counted
+    options = {"random_state": 0, "history_rows": 300, "metrics": metrics}
+    found = sweep(given, (2, 5), residency="stream", **options)
+    for k, model in found.models.items():
+        expected = silhouette_score(X, model.labels_.compute())
+        assert found.table.loc[k, "silhouette"] == pytest.approx(expected, rel=1e-9)
+    assert found.table["silhouette_error"].tolist() == [0, 0]
+    assert found.scores.passes == passes
+    none = sweep(X, (2, 5), **(options | {"history_rows": 0}))
+    assert none.table["silhouette"].tolist() == found.table["silhouette"].tolist()
+
+
+def test_the_silhouette_of_many_rows_is_that_of_a_sample(X, monkeypatch):
+    monkeypatch.setattr("dkmeans.scoring.SAMPLE_SIZE", 600)
+    exact = sweep(X, (2, 5), random_state=0, history_rows=900).table["silhouette"]
     table = sweep(X, (2, 5), random_state=0, history_rows=300).table
     assert (table["silhouette_error"] > 0).all()
     assert (abs(table["silhouette"] - exact) < 4 * table["silhouette_error"]).all()
@@ -264,7 +281,8 @@ def test_rows_left_out_have_no_part_in_the_metrics(X):
     assert (found.table["silhouette_error"] == 0).all()
 
 
-def test_a_sample_of_all_rows_that_take_part_has_no_error(X):
+def test_a_sample_of_all_rows_that_take_part_has_no_error(X, monkeypatch):
+    monkeypatch.setattr("dkmeans.scoring.SAMPLE_SIZE", 600)
     gaps, weights = X.copy(), np.ones(N)
     gaps[::3, 0] = np.nan
     weights[1::3] = 0

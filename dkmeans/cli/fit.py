@@ -85,11 +85,8 @@ def fit_and_write(
         with replacing(outputs["history"], how.overwrite, storage_options=storage) as partial:
             model.history_.to_jsonl(partial)
     if "report" in outputs:
-        from dkmeans.plot.report import model_report
-
-        with replacing(outputs["report"], how.overwrite, storage_options=storage) as partial:
-            model_report(model, partial, saved=outputs.get("model"))
-    if "labels" in outputs:
+        _report(model, source, outputs, how)
+    if "labels" in outputs and not _with_report(outputs):
         with display.tasks("labels"):
             write_labels(
                 model.labels_,
@@ -114,6 +111,28 @@ def fit_and_write(
         "outputs": outputs,
         "plan": asdict(plan),
     }
+
+
+def _with_report(outputs: dict[str, str]) -> bool:
+    """Whether the pass for a report writes the labels as well, as it can on disk."""
+    return "report" in outputs and "://" not in outputs.get("labels", "")
+
+
+def _report(model: KMeans, source: Source, outputs: dict[str, str], how: Writing) -> None:
+    """Write the report with a profile of all rows, and in its pass the labels that are wanted."""
+    from dkmeans import profile
+    from dkmeans.data.outputs import replacing
+    from dkmeans.plot.report import NEAREST, model_report
+    from dkmeans.plot.tables import Described
+
+    labels = outputs.get("labels") if _with_report(outputs) else None
+    found = profile(model, source, nearest=NEAREST, labels_path=labels, overwrite=how.overwrite)
+    which = "one pass after the fit" if labels is None else "the pass that wrote the labels"
+    rows = f", over all {found.sizes.sum():,} rows, from {which}"
+    described = Described(found, "Means", rows)
+    report, options = outputs["report"], how.storage_options
+    with replacing(report, overwrite=True, storage_options=options) as partial:
+        model_report(model, partial, described=described, saved=outputs.get("model"))
 
 
 def summary(results: dict[str, Any]) -> list[tuple[str, str]]:

@@ -14,6 +14,9 @@ from dkmeans.cli.display import show_json, show_lines, showing
 from dkmeans.cli.errors import Failure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dkmeans.data.image_source import Image
     from dkmeans.image import Quantized
 
 _OUTPUTS = ("output", "labels", "palette")
@@ -38,7 +41,9 @@ dkmeans image photo.jpg --k-list 2,4,8,16,64,256 -o out.png --report colors.html
     " each, and goes before the ending where it is missing.",
 )
 @click.option("--output", "-o", metavar="PATH", help="Write the image to .png, .tif or .zarr.")
-@click.option("--labels", metavar="PATH", help="Write which colour each pixel has, to .zarr.")
+@click.option(
+    "--labels", metavar="PATH", help="Write which colour each pixel has, to .zarr or .tif."
+)
 @click.option(
     "--palette", metavar="PATH", help="Write the colours to .json, .gpl (GIMP) or .png (swatches)."
 )
@@ -60,6 +65,14 @@ dkmeans image photo.jpg --k-list 2,4,8,16,64,256 -o out.png --report colors.html
 @click.option(
     "--any-size", is_flag=True, help="Decode pictures beyond Pillow's limit for trusted ones."
 )
+@click.option(
+    "--nodata", type=float, help="Value for none: such pixels take no part and have the label -1."
+)
+@click.option("--standardize", is_flag=True, help="Give bands the mean 0 and the deviation 1.")
+@click.option(
+    "--channel-axis", metavar="AXIS", help="Axis of the bands, by number or name, if not the last."
+)
+@options.storage_option
 @options.memory_option
 @options.cluster_options
 @options.overwrite_option
@@ -68,8 +81,8 @@ dkmeans image photo.jpg --k-list 2,4,8,16,64,256 -o out.png --report colors.html
 def command(**given: Any) -> None:
     """Find the K colours of the image INPUT with the least squared error over all of its pixels.
 
-    INPUT is a Zarr array, a TIFF, or a picture that Pillow reads, by path. A PNG of up to 256
-    opaque colours is written with a palette.
+    INPUT is a Zarr array or a multiscale image of OME's, by path or URI, or the path of a TIFF or
+    of a picture that Pillow reads. A PNG of up to 256 opaque colours is written with a palette.
     """
     from dkmeans.image import quantize
 
@@ -85,13 +98,13 @@ def command(**given: Any) -> None:
     hidden = given["quiet"] or given["as_json"]
     with options.cluster(given), showing(hidden=hidden):
         found = quantize(
-            given["input"],
+            _open(given, outputs.values()),
             numbers,
             random_state=given["seed"],
             space=given["space"],
             n_init=given["n_init"] or "auto",
-            any_size=given["any_size"],
             memory_limit=given["memory_limit"],
+            standardize=given["standardize"],
         )
         searched = time.perf_counter() - began
         for k in numbers:
@@ -124,10 +137,10 @@ def _numbers(given: options.Given) -> list[int]:
 
 def _outputs(given: options.Given, k: int, *, several: bool) -> dict[str, str]:
     """Paths of the outputs for k colours, none of which is there unless it may be replaced."""
-    from dkmeans.data.image_sinks import PALETTES, PICTURES, kind_of_output
+    from dkmeans.data.image_sinks import LABELS, PALETTES, PICTURES, kind_of_output
     from dkmeans.data.outputs import check_output
 
-    kinds = {"output": PICTURES, "labels": (".zarr",), "palette": PALETTES}
+    kinds = {"output": PICTURES, "labels": LABELS, "palette": PALETTES}
     found: dict[str, str] = {}
     for name in _OUTPUTS:
         path = given[name]
@@ -145,6 +158,29 @@ def _outputs(given: options.Given, k: int, *, several: bool) -> dict[str, str]:
             raise Failure(f"--{name}: another output is {path} as well")
         found["image" if name == "output" else name] = target
     return found
+
+
+def _open(given: options.Given, outputs: Iterable[dict[str, str]]) -> Image:
+    """The input, once it is known that the outputs can hold such an image."""
+    from dkmeans.data.image_sinks import Picture, check_labels, check_picture
+    from dkmeans.data.image_source import open_image
+
+    image = open_image(
+        given["input"],
+        any_size=given["any_size"],
+        nodata=given["nodata"],
+        channel_axis=given["channel_axis"],
+        storage_options=options.storage_options(given),
+    )
+    said = image.said
+    shape = tuple(image.pixels.shape)
+    like = Picture(shape, image.dtype, image.chunk, alpha=image.alpha, place=said.place)
+    for paths in outputs:
+        if "image" in paths:
+            check_picture(paths["image"], like)
+        if "labels" in paths:
+            check_labels(paths["labels"], like)
+    return image
 
 
 def _line(found: Quantized, k: int) -> dict[str, Any]:

@@ -34,16 +34,18 @@ def _all(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+storage_option = click.option(
+    "--storage-option",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Option of the storage behind a URI, such as anon=true; may be repeated.",
+)
+
 input_options = _all(
     click.argument("input"),
     click.option("--columns", metavar="A,B", help="Columns to use, by name."),
     click.option("--component", metavar="PATH", help="Array inside a Zarr group."),
-    click.option(
-        "--storage-option",
-        metavar="KEY=VALUE",
-        multiple=True,
-        help="Option of the storage behind a URI, such as anon=true; may be repeated.",
-    ),
+    storage_option,
 )
 
 k_option = click.option(

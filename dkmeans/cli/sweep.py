@@ -94,6 +94,8 @@ def _model_files(
     for name, path in outputs.items():
         if os.path.realpath(path) == os.path.realpath(folder):
             raise OutputError(f"two outputs have the same path, --{name} and --models: {path}")
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise OutputError(f"--models: {folder} is a file; name a folder, or one that is not there")
     try:
         if not os.path.isdir(folder):
             check_output(folder)

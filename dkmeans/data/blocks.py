@@ -52,6 +52,7 @@ class Blocks:
     weights : likewise, each block (rows,) or (rows, 1); None for unit weights.
     sizes : rows of each block, or None where only a read can tell.
     resident : whether the rows are in memory, of this process or of the cluster.
+    counted : whether these are distinct rows, and their weights say how many rows are each.
     """
 
     X: tuple[AnyArray, ...] | Reader | da.Array
@@ -60,6 +61,7 @@ class Blocks:
     n_features: int
     dtype: np.dtype[Any]
     resident: bool = False
+    counted: bool = False
 
     @property
     def in_memory(self) -> bool:

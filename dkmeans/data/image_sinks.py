@@ -6,17 +6,22 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats
+from dkmeans.data.geotiff import Place, check_geotiff, writing_geotiff
+from dkmeans.data.nodata import GDAL_TAG
 from dkmeans.data.outputs import check_output, replacing
 from dkmeans.errors import MissingExtraError, OutputError
 
 PICTURES = (".png", ".tif", ".tiff", ".zarr")
+TIFFS = (".tif", ".tiff")
+LABELS = (".zarr", ".tif", ".tiff")
 PALETTES = (".json", ".gpl", ".png")
 _TILE = 256  # height and width of a tile of a TIFF
 _SWATCH, _ACROSS = 32, 16  # pixels of a side of a swatch, and swatches in a line
@@ -34,6 +39,10 @@ class Picture:
     chunk : height and width of a chunk of Zarr.
     palette : (k, 3) uint8 that the values are indices of, or None where they are colours.
     alpha : whether the last band is alpha.
+    nodata : what pixels without data have.
+    channel_axis : where a Zarr array has the bands.
+    names : of height, width and bands, in Zarr.
+    place : tells where on Earth it is, for a GeoTIFF; else None.
     """
 
     shape: tuple[int, ...]
@@ -41,6 +50,10 @@ class Picture:
     chunk: tuple[int, int]
     palette: AnyArray | None = None
     alpha: bool = False
+    nodata: int | float | None = None
+    channel_axis: int = 2
+    names: tuple[str, ...] | None = None
+    place: Callable[[], Place] | None = None
 
     @property
     def bands(self) -> int:
@@ -66,6 +79,8 @@ def kind_of_output(path: str | os.PathLike[str], endings: Sequence[str]) -> str:
 
 def check_picture(path: str | os.PathLike[str], picture: Picture) -> None:
     """Raise an OutputError where the format cannot hold the picture."""
+    if kind_of_output(path, PICTURES) in TIFFS and picture.place is not None:
+        check_geotiff(picture)
     whole = picture.dtype in (np.dtype(np.uint8), np.dtype(np.uint16))
     fits = whole and picture.bands - picture.alpha in (1, 3)
     if kind_of_output(path, PICTURES) == ".png" and not fits:
@@ -73,6 +88,12 @@ def check_picture(path: str | os.PathLike[str], picture: Picture) -> None:
             f"a PNG holds 1 or 3 bands of 8 or 16 bits, and alpha; not {picture.bands} of"
             f" {picture.dtype}: give {os.fspath(path)} the ending .tif or .zarr"
         )
+
+
+def check_labels(path: str | os.PathLike[str], picture: Picture) -> None:
+    """Raise the error that writing labels there would, as far as can be told before."""
+    if kind_of_output(path, LABELS) in TIFFS:
+        check_geotiff(picture)
 
 
 def write_picture(path: str, kind: str, lines: Iterable[AnyArray], picture: Picture) -> None:
@@ -83,7 +104,8 @@ def write_picture(path: str, kind: str, lines: Iterable[AnyArray], picture: Pict
     kind : one of ``PICTURES``.
     """
     writers = {".png": _write_png, ".zarr": _write_zarr}
-    writers.get(kind, _write_tiff)(path, lines, picture)
+    tiff = _write_tiff if picture.place is None else _write_geotiff
+    writers.get(kind, tiff)(path, lines, picture)
 
 
 class LineStore:
@@ -92,17 +114,47 @@ class LineStore:
     def __init__(self, path: str, picture: Picture) -> None:
         import zarr
 
+        self._axis = picture.channel_axis if len(picture.shape) == 3 else 2
         chunk = tuple(min(c, s) for c, s in zip(picture.chunk, picture.shape[:2], strict=True))
-        chunks = (*chunk, *picture.shape[2:])
+        names = None if picture.names is None else picture.names[: len(picture.shape)]
         self._array = zarr.create_array(
-            path, shape=picture.shape, chunks=chunks, dtype=picture.dtype
+            path,
+            shape=self._ordered(picture.shape),
+            chunks=self._ordered((*chunk, *picture.shape[2:])),
+            dtype=picture.dtype,
+            dimension_names=None if names is None else self._ordered(names),
+            attributes={} if picture.nodata is None else {"_FillValue": picture.nodata},
         )
         self._next = 0
 
+    def _ordered(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        """What belongs to height, width and bands, in the order of the axes."""
+        ordered = list(values[:2])
+        ordered[self._axis : self._axis] = values[2:]
+        return tuple(ordered)
+
     def write(self, lines: AnyArray) -> None:
         """Write the lines that follow."""
-        self._array[self._next : self._next + len(lines)] = lines
-        self._next += len(lines)
+        rows = slice(self._next, self._next + len(lines))
+        if lines.ndim == 3:
+            lines = np.moveaxis(lines, 2, self._axis)
+        self._array[(slice(None), rows) if self._axis == 0 else rows] = lines
+        self._next = rows.stop
+
+
+@contextmanager
+def writing_labels(path: str, kind: str, picture: Picture) -> Iterator[Any]:
+    """What labels are written to, some lines after others, by its method ``write``.
+
+    Parameters
+    ----------
+    kind : one of ``LABELS``.
+    """
+    if kind == ".zarr":
+        yield LineStore(path, picture)
+        return
+    with writing_geotiff(path, picture) as file:
+        yield file
 
 
 def _write_zarr(path: str, lines: Iterable[AnyArray], picture: Picture) -> None:
@@ -111,12 +163,19 @@ def _write_zarr(path: str, lines: Iterable[AnyArray], picture: Picture) -> None:
         store.write(some)
 
 
+def _write_geotiff(path: str, lines: Iterable[AnyArray], picture: Picture) -> None:
+    with writing_geotiff(path, picture) as file:
+        for some in lines:
+            file.write(some)
+
+
 def _write_tiff(path: str, lines: Iterable[AnyArray], picture: Picture) -> None:
     try:
         import tifffile
     except ImportError as error:
         raise MissingExtraError("writing a TIFF", "image") from error
     rgb = picture.bands - picture.alpha == 3
+    nodata = None if picture.nodata is None else [(GDAL_TAG, "s", 0, str(picture.nodata), True)]
     tifffile.imwrite(
         path,
         _tiles(lines, picture.shape[1]),
@@ -128,6 +187,7 @@ def _write_tiff(path: str, lines: Iterable[AnyArray], picture: Picture) -> None:
         extrasamples=["unassalpha"] if picture.alpha else None,
         compression="zlib",
         metadata=None,
+        extratags=nodata,
     )
 
 

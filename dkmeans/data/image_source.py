@@ -1,13 +1,13 @@
-"""Opening whatever an image may be: arrays, Zarr, TIFF, and pictures that Pillow decodes."""
+"""Opening whatever an image may be: arrays, xarray, Zarr, TIFF, and what Pillow decodes."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import dask.array as da
@@ -16,8 +16,12 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
 from dkmeans._typing import AnyArray
+from dkmeans.data.geotiff import Place, place_of_file
+from dkmeans.data.image_axes import Reordered, find_axes
+from dkmeans.data.nodata import nodata_given, nodata_of
+from dkmeans.data.raster_source import Frame, is_xarray, open_frame
 from dkmeans.data.source import working_dtype
-from dkmeans.data.zarr_source import guarded_array
+from dkmeans.data.zarr_image import ZarrImage, open_zarr_object, open_zarr_path
 from dkmeans.errors import DataError, DkmeansError, MissingExtraError, SourceError
 
 BLOCK_BYTES = (
@@ -28,6 +32,39 @@ _MODES = {"1": "L", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "I;16B": "I;16", "
 _PLAIN_MODES = ("L", "LA", "RGB", "RGBA", "I;16", "I", "F")
 PREVIEW = 720  # pixels of the longer side of a preview, at most
 _pillow_lock = threading.Lock()  # its limit of pixels is one for the process
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How to read an image; see :func:`open_image`."""
+
+    alpha: bool | None = None
+    any_size: bool = False
+    nodata: Any = None
+    channel_axis: int | str | None = None
+    storage_options: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What an image says of itself.
+
+    Parameters
+    ----------
+    alpha : whether the last band is alpha; None where it does not say.
+    attributes : among which nodata may be.
+    channel_axis : where the bands are among the axes of the image, which results keep.
+    names : of height, width and bands.
+    frame : of a DataArray.
+    place : tells where on Earth it is; None where it does not say.
+    """
+
+    alpha: bool | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    channel_axis: int = 2
+    names: tuple[str, ...] | None = None
+    frame: Frame | None = None
+    place: Callable[[], Place] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +79,8 @@ class Image:
     alpha : whether the last band is how opaque a pixel is.
     local : whether the pixels are a NumPy array, so that results are to be arrays and not lazy.
     chunk : height and width of what storage reads whole.
+    nodata : value of bands, in the type of the pixels, that stands for none; NaN always does.
+    said : what the image says of itself.
     """
 
     pixels: da.Array
@@ -50,6 +89,8 @@ class Image:
     alpha: bool
     local: bool
     chunk: tuple[int, int]
+    nodata: Any = None
+    said: Said = field(default_factory=Said)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -102,16 +143,29 @@ def _as_rows(block: AnyArray) -> AnyArray:
     return block.reshape(-1, block.shape[2])
 
 
-def open_image(image: Any, *, alpha: bool | None = None, any_size: bool = False) -> Image:
+def open_image(
+    image: Any,
+    *,
+    alpha: bool | None = None,
+    any_size: bool = False,
+    nodata: Any = None,
+    channel_axis: int | str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Image:
     """Open an image; of arrays, Zarr and TIFF only metadata are read, other files are decoded.
 
     Parameters
     ----------
-    image : ndarray, dask array or zarr.Array (height, width[, bands]), or a path: a Zarr array,
-        a TIFF, or any picture that Pillow reads
+    image : ndarray, dask array, DataArray or zarr.Array (height, width[, bands]), or a path: a Zarr
+        array or a multiscale image of OME's, by URI too, a TIFF, or a picture that Pillow reads; an
+        Image is open already
     alpha : whether the last band is alpha. None: what a file says of itself; of an array, whether
-        it has 4 bands.
+        there are 4 bands that come last, and no names of axes.
     any_size : whether to decode pictures beyond Pillow's limit against decompression bombs.
+    nodata : value that stands for none. None: what the attributes or tags say.
+    channel_axis : axis of the bands, by number or name. None: as the axes are called, else the
+        last.
+    storage_options : options of the storage behind a URI.
 
     Raises
     ------
@@ -122,25 +176,31 @@ def open_image(image: Any, *, alpha: bool | None = None, any_size: bool = False)
     MissingExtraError
         Pillow or tifffile is not installed.
     """
+    if isinstance(image, Image):
+        return image
+    opening = Opening(alpha, any_size, nodata, channel_axis, storage_options)
     if isinstance(image, str | os.PathLike):
-        return _open_path(os.path.abspath(os.path.expanduser(os.fspath(image))), alpha, any_size)
+        return _open_path(os.fspath(image), opening)
+    if is_xarray(image):
+        return _open_xarray(image, opening)
     if type(image).__module__.split(".")[0] == "zarr":
-        return _open_zarr(image, str(getattr(image, "store_path", image)), alpha)
+        where = str(getattr(image, "store_path", image))
+        return _open_zarr(open_zarr_object(image, where), opening)
     if isinstance(image, da.Array):
-        if any(np.isnan(size) for sizes in image.chunks for size in sizes):
-            raise DataError(
-                "the image has chunks of unknown size; call compute_chunk_sizes() first"
-            )
-        _check(image.shape, image.dtype, "a dask array")
-        chunk = tuple(max(sizes) for sizes in image.chunks[:2])
-        return _image(image, "a dask array", alpha, chunk=chunk)
-    return _open_array(np.asarray(image), "an array", alpha, local=True)
+        axes = find_axes(image.shape, None, channel_axis, "a dask array")
+        said = Said(None if axes.plain else False, channel_axis=axes.channel_axis)
+        return _open_dask(axes.take(image), "a dask array", opening, said)
+    array = np.asarray(image)
+    axes = find_axes(array.shape, None, channel_axis, "an array")
+    said = Said(None if axes.plain else False, channel_axis=axes.channel_axis)
+    return _open_array(axes.take(array), "an array", opening, said, local=True)
 
 
 def _image(
     pixels: da.Array,
     where: str,
-    alpha: bool | None,
+    opening: Opening,
+    said: Said,
     *,
     chunk: tuple[int, ...],
     local: bool = False,
@@ -149,18 +209,23 @@ def _image(
     flat = pixels.ndim == 2
     pixels = pixels[:, :, None] if flat else pixels.rechunk({2: -1})
     dtype = working_dtype(pixels.dtype)
+    if opening.nodata is None:
+        nodata = nodata_of(said.attributes, dtype, where)
+    else:
+        nodata = nodata_given(opening.nodata, dtype)
     if dtype != pixels.dtype:
         pixels = pixels.astype(dtype)
+    alpha = said.alpha if opening.alpha is None else opening.alpha
     bands = pixels.shape[2]
     has_alpha = bands == 4 if alpha is None else alpha
     if has_alpha and bands < 2:
         raise DataError(f"{where} has one band, which cannot be alpha alone")
-    return Image(pixels, where, flat, has_alpha, local, (chunk[0], chunk[1]))
+    return Image(pixels, where, flat, has_alpha, local, (chunk[0], chunk[1]), nodata, said)
 
 
 def _check(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:
     """Raise a DataError unless this is the shape and type of an image."""
-    if len(shape) not in (2, 3) or 0 in shape:
+    if 0 in shape:
         raise DataError(
             "an image is (height, width) or (height, width, bands), none of them 0;"
             f" {where} has the shape {tuple(shape)}"
@@ -169,15 +234,40 @@ def _check(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:
         raise DataError(f"an image is of real numbers; {where} has dtype {dtype}")
 
 
-def _open_array(array: AnyArray, where: str, alpha: bool | None, *, local: bool) -> Image:
+def _open_array(array: AnyArray, where: str, opening: Opening, said: Said, *, local: bool) -> Image:
     """An array in memory, in bands of lines."""
     _check(array.shape, array.dtype, where)
     lines = max(1, BLOCK_BYTES // max(1, array[0].nbytes))
     pixels = da.from_array(array, chunks=(lines, *array.shape[1:]), name=False)
-    return _image(pixels, where, alpha, chunk=(lines, array.shape[1]), local=local)
+    return _image(pixels, where, opening, said, chunk=(lines, array.shape[1]), local=local)
 
 
-def _open_chunked(array: Any, where: str, alpha: bool | None, chunk: tuple[int, ...]) -> Image:
+def _open_dask(pixels: da.Array, where: str, opening: Opening, said: Said) -> Image:
+    if any(np.isnan(size) for sizes in pixels.chunks for size in sizes):
+        raise DataError(f"{where} has chunks of unknown size; call compute_chunk_sizes() first")
+    _check(pixels.shape, pixels.dtype, where)
+    chunk = tuple(max(sizes) for sizes in pixels.chunks[:2])
+    return _image(pixels, where, opening, said, chunk=chunk)
+
+
+def _open_xarray(image: Any, opening: Opening) -> Image:
+    values, frame, where = open_frame(image, opening.channel_axis)
+    said = Said(
+        alpha=False,
+        attributes=frame.attrs,
+        channel_axis=frame.axes.channel_axis,
+        names=tuple(map(str, frame.dims)),
+        frame=frame,
+        place=frame.place if frame.has_place else None,
+    )
+    if isinstance(values, da.Array):
+        return _open_dask(values, where, opening, said)
+    return _open_array(values, where, opening, said, local=True)
+
+
+def _open_chunked(
+    array: Any, where: str, opening: Opening, said: Said, *, chunk: tuple[int, ...]
+) -> Image:
     """An array in storage; small chunks are read several at a time."""
     _check(array.shape, array.dtype, where)
     bands = array.shape[2:]
@@ -187,38 +277,51 @@ def _open_chunked(array: Any, where: str, alpha: bool | None, chunk: tuple[int, 
     down = max(1, BLOCK_BYTES // (height * across * width * pixel_bytes))
     blocks = (down * height, across * width, *bands)
     pixels = da.from_array(array, chunks=blocks, name=False, asarray=False, inline_array=True)
-    return _image(pixels, where, alpha, chunk=(height, width))
+    return _image(pixels, where, opening, said, chunk=(height, width))
 
 
-def _open_zarr(array: Any, where: str, alpha: bool | None) -> Image:
-    if not hasattr(array, "shape"):
-        names = ", ".join(name for name, _ in array.arrays()) or "no array"
-        raise SourceError(f"{where} is a Zarr group with {names}; pass one of its arrays")
-    array = guarded_array(array)
-    return _open_chunked(array, where, alpha, getattr(array, "shards", None) or array.chunks)
+def _open_zarr(found: ZarrImage, opening: Opening) -> Image:
+    shape, names = found.array.shape, found.names
+    axes = find_axes(shape, names, opening.channel_axis, found.where)
+    array = found.array if axes.plain else Reordered(found.array, axes)
+    said = Said(
+        alpha=None if axes.plain and names is None else False,
+        attributes=found.array.attrs,
+        channel_axis=axes.channel_axis,
+        names=None if names is None else axes.of(names),
+    )
+    return _open_chunked(array, found.where, opening, said, chunk=axes.of(found.chunk))
 
 
-def _open_path(path: str, alpha: bool | None, any_size: bool) -> Image:
+def _open_tiff(path: str, opening: Opening) -> Image:
+    from dkmeans.data.tiff_source import TiffPixels
+
+    tiff = TiffPixels(path, opening.channel_axis)
+    said = Said(
+        tiff.alpha, tiff.attributes, place=partial(place_of_file, path) if tiff.placed else None
+    )
+    return _open_chunked(tiff, path, opening, said, chunk=tiff.chunk)
+
+
+def _open_path(path: str, opening: Opening) -> Image:
+    if "://" in path:
+        return _open_zarr(open_zarr_path(path, opening.storage_options), opening)
+    path = os.path.abspath(os.path.expanduser(path))
     if not os.path.exists(path):
         raise SourceError(f"no such file or folder: {path}")
+    if os.path.isdir(path) or path.endswith(".zip"):
+        return _open_zarr(open_zarr_path(path, opening.storage_options), opening)
     try:
-        if os.path.isdir(path) or path.endswith(".zip"):
-            import zarr
-
-            return _open_zarr(zarr.open(path, mode="r"), path, alpha)
         if path.lower().endswith(_TIFF):
-            from dkmeans.data.tiff_source import TiffPixels
-
-            tiff = TiffPixels(path)
-            return _open_chunked(tiff, path, tiff.alpha if alpha is None else alpha, tiff.chunk)
-        array, has_alpha = _decode(path, any_size)
+            return _open_tiff(path, opening)
+        array, alpha = _decode(path, opening.any_size)
     except DkmeansError:
         raise
     except ImportError as error:
         raise MissingExtraError(f"reading {path}", "image") from error
     except Exception as error:
         raise SourceError(f"cannot read the image {path}: {error}") from error
-    return _open_array(array, path, has_alpha if alpha is None else alpha, local=False)
+    return _open_array(array, path, opening, Said(alpha), local=False)
 
 
 def _decode(path: str, any_size: bool) -> tuple[AnyArray, bool]:

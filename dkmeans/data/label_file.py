@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -69,13 +70,13 @@ def open_labels(labels: Any, name: str = "labels") -> Any:
     Parameters
     ----------
     labels : array-like, Series, dask array or Series, zarr.Array, or the path or URI of one, or of
-        what :func:`~dkmeans.write_labels` wrote.
+        what :func:`~dkmeans.write_labels` wrote. In memory, strings have numbers in their place.
     name : what the caller calls them, for messages.
 
     Raises
     ------
     DataError
-        If they are not integers in one dimension.
+        If they are not integers in one dimension, or in memory strings.
     SourceError
         If a path does not exist or holds no labels.
     """
@@ -91,9 +92,24 @@ def open_labels(labels: Any, name: str = "labels") -> Any:
         labels = np.asarray(labels)
     if labels.ndim != 1:
         raise DataError(f"{name} must be a 1D array, got {labels.ndim} dimensions")
-    if labels.dtype.kind not in "iub":
-        raise DataError(f"{name} must be integers, got dtype {labels.dtype}")
-    return labels
+    if labels.dtype.kind in "iub":
+        return labels
+    if isinstance(labels, np.ndarray) and labels.dtype.kind in "OUST":
+        return _encoded(labels, name)
+    cure = (
+        "" if isinstance(labels, np.ndarray) else "; store the codes of categories in their place"
+    )
+    raise DataError(f"{name} must be integers, got dtype {labels.dtype}{cure}")
+
+
+def _encoded(labels: AnyArray, name: str) -> Ints:
+    """Numbers for labels in memory that are strings, or integers among objects."""
+    with contextlib.suppress(TypeError):  # of values that have no order
+        values, codes = np.unique(labels, return_inverse=True)
+        kinds = (str, bytes), (int, np.integer)
+        if any(all(isinstance(value, kind) for value in values) for kind in kinds):
+            return codes
+    raise DataError(f"{name} must be all integers or all strings, without missing values")
 
 
 def _open_path(path: str) -> Any:

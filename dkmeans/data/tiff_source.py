@@ -10,10 +10,12 @@ import numpy as np
 
 from dkmeans._typing import AnyArray
 from dkmeans.data.blocks import READ_BYTES
+from dkmeans.data.geotiff import TAGS
+from dkmeans.data.image_axes import Reordered, find_axes
+from dkmeans.data.nodata import GDAL_TAG
 from dkmeans.errors import SourceError
 
 _ALPHA = (1, 2)  # associated or not, in the tag ExtraSamples
-_BANDS_LAST, _BANDS_FIRST = ("YX", "YXS", "YXC"), ("SYX", "CYX")
 
 
 class TiffPixels:
@@ -22,17 +24,20 @@ class TiffPixels:
     Parameters
     ----------
     path : of the file, which stays open while this lives, once a block was read.
+    channel_axis : axis of the bands among those that the file has, if not as their names say.
 
     Attributes
     ----------
     chunk : height and width of a tile, or of strips.
     alpha : whether the last band is alpha, as the file says.
+    attributes : nodata, where GDAL's tag tells it.
+    placed : whether the file says where on Earth it is.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, channel_axis: int | str | None = None) -> None:
         import tifffile
 
-        self.path = path
+        self.path, self.channel_axis = path, channel_axis
         self._lock = threading.Lock()
         self._array: Any = None
         with tifffile.TiffFile(path) as file:
@@ -40,20 +45,18 @@ class TiffPixels:
             page = series.keyframe
             if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
                 raise SourceError(f"{path} has a palette of its own; save it as RGB first")
-            if series.axes not in _BANDS_LAST + _BANDS_FIRST:
-                raise SourceError(
-                    f"{path} holds an image with the axes {series.axes} {series.shape}; expected"
-                    " height and width (YX) and bands, so save one plane of it"
-                )
-            self._bands_first = series.axes in _BANDS_FIRST
+            self._axes = find_axes(series.shape, tuple(series.axes), channel_axis, path)
             self._mapped = page.is_memmappable and series.dataoffset is not None
-            shape = tuple(int(size) for size in series.shape)
-            self.shape = (*shape[1:], shape[0]) if self._bands_first else shape
+            self.shape = tuple(int(size) for size in self._axes.of(series.shape))
             self.dtype = np.dtype(series.dtype).newbyteorder("=")
             self.alpha = bool(page.extrasamples) and page.extrasamples[-1] in _ALPHA
-            self.chunk = (int(page.tilelength), int(page.tilewidth))
+            told = page.tags.get(GDAL_TAG)
+            self.attributes = {} if told is None else {"nodata": str(told.value).strip("\0 ")}
+            self.placed = any(tag in page.tags for tag in TAGS)
+            self.chunk = self._segment = (int(page.tilelength), int(page.tilewidth))
             if not page.is_tiled:
-                self.chunk = self._lines(1 if self._mapped else int(page.rowsperstrip))
+                strip = 1 if self._mapped else int(page.rowsperstrip)
+                self.chunk, self._segment = self._lines(strip), (strip, self.shape[1])
         self.ndim = len(self.shape)
 
     def _lines(self, strip: int) -> tuple[int, int]:
@@ -65,27 +68,67 @@ class TiffPixels:
     def __getitem__(self, key: tuple[slice, ...]) -> AnyArray:
         try:
             array = self._open()
-            if self._bands_first:
-                block = np.moveaxis(np.asarray(array[(key[2], *key[:2])]), 0, 2)
-            else:
-                block = np.asarray(array[key])
+            if self._axes.plain and not self._mapped:
+                return self._decoded(array, key)
+            block = Reordered(array, self._axes)[key]
         except Exception as error:
             lines = f"lines {key[0].start} to {key[0].stop}"
             raise SourceError(f"cannot read {lines} of {self.path}: {error}") from error
         return np.ascontiguousarray(block, self.dtype)
 
+    def _decoded(self, page: Any, key: tuple[slice, ...]) -> AnyArray:
+        """The lines and columns of a key from the tiles or strips that have some of them."""
+        top, bottom, _ = key[0].indices(self.shape[0])
+        left, right, _ = key[1].indices(self.shape[1])
+        height, width = self._segment
+        across = -(-self.shape[1] // width)
+        block = np.zeros((bottom - top, right - left, *self.shape[2:]), self.dtype)
+        for row in range(top // height, -(-bottom // height)):
+            for column in range(left // width, -(-right // width)):
+                segment = self._segment_of(page, row * across + column)
+                if segment is None:  # sparse: not in the file, and 0
+                    continue
+                y, x = row * height - top, column * width - left
+                part = segment[max(0, -y) : bottom - top - y, max(0, -x) : right - left - x]
+                y, x = max(0, y), max(0, x)
+                block[y : y + len(part), x : x + part.shape[1]] = part.reshape(
+                    *part.shape[:2], *self.shape[2:]
+                )
+        return block
+
+    def _segment_of(self, page: Any, index: int) -> AnyArray | None:
+        """One tile or strip (height, width, bands), decoded."""
+        size = page.databytecounts[index]
+        if size == 0:
+            return None
+        with self._lock:
+            page.parent.filehandle.seek(page.dataoffsets[index])
+            data = page.parent.filehandle.read(size)
+        decoded, _, shape = page.decode(data, index, jpegtables=page.jpegtables)
+        segment: AnyArray = decoded[0, : shape[1], : shape[2]]
+        return segment
+
     def _open(self) -> Any:
+        """What blocks are read from, as long as this lives: an array, or the page that has them.
+
+        Tiles and strips of all bands are decoded here, as a Zarr view costs more than that.
+        """
         import tifffile
-        import zarr
 
         with self._lock:
             if self._array is None and self._mapped:
                 self._array = tifffile.memmap(self.path, series=0, level=0, mode="r")
-            elif self._array is None:
+            elif self._array is None and not self._axes.plain:
+                import zarr
+
                 store = tifffile.imread(self.path, aszarr=True, series=0, level=0)
                 self._array = zarr.open_array(store, mode="r")
                 weakref.finalize(self, store.close)
+            elif self._array is None:
+                file = tifffile.TiffFile(self.path)
+                self._array = file.series[0].keyframe
+                weakref.finalize(self, file.close)
             return self._array
 
     def __reduce__(self) -> Any:
-        return TiffPixels, (self.path,)
+        return TiffPixels, (self.path, self.channel_axis)

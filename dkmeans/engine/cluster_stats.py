@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.data.label_file import LabelFile
 from dkmeans.engine import exact
+from dkmeans.engine.memory import LabelRoom
 from dkmeans.engine.partial import bad_value
 from dkmeans.engine.predict import Model
 from dkmeans.engine.survey import describe_bad
@@ -17,11 +18,12 @@ from dkmeans.errors import DataError
 
 TILE_DISTANCES = 2**15  # of rows to all centers, at once
 MOST_LABEL = 2**53  # labels beside the rows travel as float64
+_SLICE = 2**18  # labels that are sorted at once
 
 
 def check_labels(beside: Floats) -> None:
     """Raise a DataError if a row has no label, or one that does not keep its digits in float64."""
-    largest = float(np.abs(beside).max(initial=0.0))
+    largest = max(float(beside.max(initial=0.0)), -float(beside.min(initial=0.0)))
     if np.isnan(largest):  # what dask gives rows that the labels beside them do not have
         raise DataError("labels must have the index of X: some rows have none")
     if largest >= MOST_LABEL:
@@ -33,10 +35,12 @@ class Labelling:
     """How the rows of a block get their labels: from a model, or from the column beside them.
 
     Labels beside the rows may be any integers. A row that is not finite is left out if its label
-    is -1, which is what ``nan_policy="omit"`` gives it, and an error otherwise.
+    is -1, which is what ``nan_policy="omit"`` gives it, and an error otherwise. There may be as
+    many different ones as there is ``room`` for.
     """
 
     model: Model | None = None
+    room: LabelRoom | None = None
 
     def coded(self, X: AnyArray, beside: Floats, offset: int) -> tuple[Ints, Ints]:
         """Distinct labels, ascending, and for each row the index of its own, or -1 if left out."""
@@ -44,8 +48,14 @@ class Labelling:
             return np.arange(len(self.model.centers)), self.model.labels(X, offset)
         check_labels(beside)
         taken = self.taking_part(X, beside, range(offset, offset + len(X)))
-        codes = np.full(len(X), -1, np.int32)
-        values, codes[taken] = np.unique(beside[taken].astype(np.int64), return_inverse=True)
+        values, codes = np.empty(0, np.int64), np.full(len(X), -1, np.int32)
+        for part in _parts(len(X)):
+            values = np.union1d(values, beside[part][taken[part]].astype(np.int64))
+            if self.room is not None:
+                self.room.check(len(values))
+        for part in _parts(len(X)):
+            own = beside[part][taken[part]].astype(np.int64)
+            codes[part][taken[part]] = np.searchsorted(values, own)
         return values, codes
 
     def codes_in(self, known: Ints, X: AnyArray, beside: Floats, offset: int) -> Ints:
@@ -88,11 +98,13 @@ class Moments:
     values : (k,) the labels, ascending.
     counts : (k,)
     totals : (powers, k, d, 2) sums in twice the precision of float64, of one power or two.
+    room : for labels, where their number is not known before.
     """
 
     values: Ints
     counts: Ints
     totals: Floats
+    room: LabelRoom | None = None
 
     @property
     def means(self) -> Floats:
@@ -124,23 +136,29 @@ class Moments:
         """Add up what belongs to the same label."""
         from dkmeans.engine import doubled_kernels
 
-        values = np.unique(np.concatenate([p.values for p in parts]))
+        values, room = np.unique(np.concatenate([p.values for p in parts])), parts[0].room
+        if room is not None:
+            room.check(len(values))
         powers, _, d, _ = parts[0].totals.shape
         counts, totals = np.zeros(len(values), np.int64), np.zeros((powers, len(values), d, 2))
         for part in parts:
             at = np.searchsorted(values, part.values)
             counts[at] += part.counts
             doubled_kernels.add_totals(totals, at, part.totals)
-        return Moments(values, counts, totals)
+        return Moments(values, counts, totals, room)
 
 
-def moments_of(X: AnyArray, values: Ints, codes: Ints, powers: int) -> Moments:
+def moments_of(
+    X: AnyArray, values: Ints, codes: Ints, powers: int, room: LabelRoom | None = None
+) -> Moments:
     """Those of one block."""
     from dkmeans.engine import doubled_kernels
 
-    totals = np.zeros((powers, len(values), X.shape[1], 2))
+    totals, counts = np.zeros((powers, len(values), X.shape[1], 2)), np.zeros(len(values), np.int64)
     doubled_kernels.add_moments(X, codes, totals)
-    return Moments(values, np.bincount(codes[codes >= 0], minlength=len(values)), totals)
+    for part in _parts(len(X)):
+        counts += np.bincount(codes[part] + 1, minlength=len(values) + 1)[1:]
+    return Moments(values, counts, totals, room)
 
 
 @dataclass(frozen=True)
@@ -151,7 +169,7 @@ class MeansStep:
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Moments:
         values, codes = self.labelling.coded(X, weights, offset)
-        return moments_of(X, values, codes, powers=1)
+        return moments_of(X, values, codes, powers=1, room=self.labelling.room)
 
 
 @dataclass(frozen=True)
@@ -294,10 +312,23 @@ class ScoreStep:
 
 @dataclass(frozen=True)
 class Pairs:
-    """How many rows have each pair of labels that occurs: pairs (m, 2), sorted, and counts (m,)."""
+    """How many rows have each pair of labels that occurs.
+
+    Parameters
+    ----------
+    labels : (m, 2) the pairs, sorted.
+    counts : (m,) rows of each.
+    room : for pairs, where their number is not known before.
+    """
 
     labels: Ints
     counts: Ints
+    room: LabelRoom | None = None
+
+    @staticmethod
+    def part_bytes(pairs: int) -> int:
+        """Bytes of those of a block, and of what sorting them takes."""
+        return 8 * pairs * (3 + 3)
 
     def counts_of(self, side: int) -> Ints:
         """Rows of each label of one side."""
@@ -312,19 +343,35 @@ class Pairs:
         labels, codes = np.unique(
             np.concatenate([p.labels for p in parts]), axis=0, return_inverse=True
         )
+        room = parts[0].room
+        if room is not None:
+            room.check(len(labels))
         counts = np.zeros(len(labels), np.int64)
         np.add.at(counts, codes.reshape(-1), np.concatenate([p.counts for p in parts]))
-        return Pairs(labels, counts)
+        return Pairs(labels, counts, room)
 
 
 @dataclass(frozen=True)
 class PairStep:
     """Count the pairs of labels of a block: those in its one column and those beside it."""
 
+    room: LabelRoom | None = None
+
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Pairs:
         check_labels(weights)
+        found = self._of(X[:0], weights[:0])
+        for part in _parts(len(X)):
+            found = Pairs.combine([found, self._of(X[part], weights[part])])
+        return found
+
+    def _of(self, X: AnyArray, beside: Floats) -> Pairs:
         ours, our_codes = np.unique(X[:, 0].astype(np.int64), return_inverse=True)
-        theirs, their_codes = np.unique(weights.astype(np.int64), return_inverse=True)
+        theirs, their_codes = np.unique(beside.astype(np.int64), return_inverse=True)
         codes, counts = np.unique(our_codes * len(theirs) + their_codes, return_counts=True)
-        at, beside = np.divmod(codes, max(1, len(theirs)))
-        return Pairs(np.column_stack([ours[at], theirs[beside]]), counts)
+        at, place = np.divmod(codes, max(1, len(theirs)))
+        return Pairs(np.column_stack([ours[at], theirs[place]]), counts, self.room)
+
+
+def _parts(n_rows: int) -> Iterator[slice]:
+    """Slices of a block, whose labels are sorted one after another."""
+    return (slice(start, start + _SLICE) for start in range(0, n_rows, _SLICE))

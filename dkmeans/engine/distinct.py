@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans.data.nodata import taking_part
 
 MAX_COLUMNS = 3  # of a row that has a code
-_PAIR_BYTES = 12  # of a code and its count
+CELL_BITS = 2  # of each byte, in which rows of a cell may differ
+PAIR_BYTES = 12  # of a code and its count
 
 
 def pack(rows: AnyArray) -> Ints:
@@ -73,28 +75,49 @@ class Total:
 
     def __init__(self, columns: int, n_rows: int) -> None:
         width = np.uint32 if n_rows < 2**32 else np.uint64
+        self._columns = columns
         self._dense = np.zeros(256**columns, width)
         self._lock = threading.Lock()
 
     @staticmethod
     def pays(columns: int, n_rows: int) -> bool:
         """Whether an array of all codes is smaller than a list of as many as there can be."""
-        return Total.n_bytes(columns) < _PAIR_BYTES * n_rows
+        return Total.n_bytes(columns) < PAIR_BYTES * n_rows
 
     @staticmethod
     def n_bytes(columns: int) -> int:
         """Bytes of such an array, for fewer than 2^32 rows."""
         return 4 << 8 * columns
 
-    def add(self, counts: Counts) -> None:
-        """Add the counts of a block."""
+    def add(self, X: AnyArray, *, skip_zero: bool) -> None:
+        """Count the rows of a block; a thread at a time, as that is far faster than reading one."""
+        from dkmeans.engine import count_kernels
+
         with self._lock:
-            self._dense[counts.codes] += counts.counts.astype(self._dense.dtype)
+            count_kernels.count(X, self._columns, skip_zero, self._dense)
 
     def counts(self) -> Counts:
         """What was added in all."""
-        codes = np.flatnonzero(self._dense)
-        return Counts(codes.astype(np.uint32), self._dense[codes].astype(np.int64))
+        from dkmeans.engine import count_kernels
+
+        many = int(np.count_nonzero(self._dense))
+        counts = Counts(np.empty(many, np.uint32), np.empty(many, np.int64))
+        count_kernels.gather(self._dense, counts.codes, counts.counts)
+        return counts
+
+
+def cell_means(rows: AnyArray, points: AnyArray, weights: Floats) -> tuple[Floats, Floats]:
+    """Weighted means (m, d) of ``points`` whose ``rows`` of bytes are alike, and their masses (m,).
+
+    Alike are rows that differ in the last ``CELL_BITS`` bits of each byte at most.
+    """
+    from dkmeans.engine import count_kernels
+
+    most = 1 << (8 - CELL_BITS) * rows.shape[1]
+    cells = np.full(most, -1, np.int32)
+    sums, masses = np.zeros((most, points.shape[1])), np.zeros(most)
+    many = count_kernels.add_cells(rows, points, weights, CELL_BITS, cells, sums, masses)
+    return sums[:many] / masses[:many, None], masses[:many]
 
 
 @dataclass(frozen=True)
@@ -107,26 +130,29 @@ class CountStep:
     skip_zero : whether rows are left out where the column after these is 0.
     total : where this process adds up; None has each block return its own counts. A copy for
         another process has none, so nothing is lost and nothing is counted twice.
+    nodata : rows are left out that have it in any of these columns; or None.
     """
 
     columns: int
     skip_zero: bool = False
     total: Total | None = None
+    nodata: Any = None
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Counts:
+        if self.nodata is not None:
+            X = X[taking_part(X, self.columns, False, self.nodata)]
+        if self.total is not None:
+            self.total.add(X, skip_zero=self.skip_zero)
+            return _NOTHING
         rows = X[X[:, self.columns] > 0] if self.skip_zero else X
-        counts = Counts.of(pack(rows[:, : self.columns]))
-        if self.total is None:
-            return counts
-        self.total.add(counts)
-        return _NOTHING
+        return Counts.of(pack(rows[:, : self.columns]))
 
     def finish(self, whole: Counts, threads: int) -> Counts:
         """All counts."""
         return whole if self.total is None else Counts.combine([whole, self.total.counts()])
 
     def __reduce__(self) -> Any:
-        return CountStep, (self.columns, self.skip_zero)
+        return CountStep, (self.columns, self.skip_zero, None, self.nodata)
 
 
 _NOTHING = Counts(np.empty(0, np.uint32), np.empty(0, np.int64))
@@ -134,20 +160,27 @@ _NOTHING = Counts(np.empty(0, np.uint32), np.empty(0, np.int64))
 
 @dataclass
 class Lookup:
-    """Labels of rows by their codes: a table of all codes, once a process needs it.
+    """Labels of rows by their codes, which become a table of all codes once a process needs it.
 
     Parameters
     ----------
-    codes : (m,) of the distinct rows.
+    codes : (m,) of the distinct rows; None where ``values`` are that table.
     values : (m,) the label of each.
     columns : bytes of a row.
     """
 
-    codes: Ints
+    codes: Ints | None
     values: Ints
     columns: int
-    _table: Ints | None = field(default=None, repr=False)
     _lock: Any = field(default_factory=threading.Lock, repr=False)
+
+    @staticmethod
+    def of(codes: Ints, values: Ints, columns: int) -> Lookup:
+        """With the table at once, where it is the smaller of both."""
+        lookup = Lookup(codes, values, columns)
+        if codes.nbytes + values.nbytes > values.itemsize * 256**columns:
+            lookup._all()
+        return lookup
 
     def labels(self, X: AnyArray, offset: int | None = 0) -> Ints:
         """Label of each row (n, columns), (n,) int32; 0 where the row was not counted."""
@@ -155,11 +188,11 @@ class Lookup:
 
     def _all(self) -> Ints:
         with self._lock:
-            if self._table is None:
-                width = np.min_scalar_type(int(self.values.max(initial=0)))
-                self._table = np.zeros(256**self.columns, width)
-                self._table[self.codes] = self.values
-            return self._table
+            if self.codes is not None:
+                table = np.zeros(256**self.columns, self.values.dtype)
+                table[self.codes] = self.values
+                self.codes, self.values = None, table
+            return self.values
 
     def __reduce__(self) -> Any:
         return Lookup, (self.codes, self.values, self.columns)

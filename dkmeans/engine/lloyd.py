@@ -186,7 +186,8 @@ class Run:
     def rules(self) -> Rules:
         """What is fixed for the whole run."""
         dtype = center_dtype(self.blocks.dtype)
-        return Rules(self.survey.grid, dtype, self.blocks.weights is not None, self.stop)
+        weighted, counted = self.blocks.weights is not None, self.blocks.counted
+        return Rules(self.survey.grid, dtype, weighted, self.stop, counted)
 
     def begin(self, centers: Floats) -> Course:
         """The course that sets out from ``centers`` (k, d), rounded to the type of the centers."""

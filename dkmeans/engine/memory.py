@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from dask.utils import format_bytes, parse_bytes
 
@@ -16,6 +20,7 @@ from dkmeans.errors import MemoryLimitError
 
 BLOCK_BYTES = 64 * 2**20  # what blocks are joined or cut toward
 FIXED_BYTES = 280 * 2**20  # compiler, compiled code and readers; half of it once code is cached
+CODE_BYTES = 80 * 2**20  # compiled code that was cached, alone
 DASK_FACTOR = 3  # blocks of a dask array that are alive while one is made, at a guess
 BLOCKS_PER_THREAD = 4  # so that threads end a pass together
 LEAST_ROWS = 2**16  # of a piece of a chunk
@@ -186,6 +191,22 @@ def memory_limit(value: int | float | str | None, *, local: bool = False) -> int
     return int(MARGIN * min(available, MEMORY_LIMIT))
 
 
+def code_bytes() -> int:
+    """Bytes that the code of a fit takes, without readers: less where Numba has it in its cache."""
+    from dkmeans.engine import sum_kernels
+
+    folder = sum_kernels.lloyd.stats.cache_path
+    cached = folder is not None and any(Path(folder).glob("sum_kernels.lloyd-*.nbi"))
+    return CODE_BYTES if cached else FIXED_BYTES
+
+
+def give_back() -> None:
+    """Hand memory that was freed back to the system, where the C library is glibc and keeps it."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 @dataclass(frozen=True)
 class Machine:
     """What runs a pass: blocks at work at once, processes, and whether these are a cluster's.
@@ -221,8 +242,10 @@ class Work:
     sample_rows : rows that are searched for centers in memory, or kept with the history.
     runs : restarts, which advance on the same passes.
     keeps : whether rows are kept between passes.
-    part_bytes : of what passes that measure learn of a block, all of them that share a pass; they
-        do not run while a fit does.
+    part_bytes : of what passes that measure, or count distinct rows, learn of a block, all of them
+        that share a pass; they do not run while rows are kept.
+    own_bytes : of what this process computes of what passes found.
+    what : has these sizes, for messages.
     """
 
     n_clusters: int
@@ -234,6 +257,18 @@ class Work:
     runs: int = 1
     keeps: bool = False
     part_bytes: int = 0
+    own_bytes: int = 0
+    what: str = "the fit"
+
+    @property
+    def fit_bytes(self) -> int:
+        """Bytes of what a pass of the fits themselves learns of a block."""
+        return self.runs * self.run_bytes
+
+    @property
+    def run_bytes(self) -> int:
+        """Of this, what is for one restart."""
+        return 16 * self.n_clusters * self.n_features + 8 * MAX_RELOCATED * self.n_features
 
     @staticmethod
     def together(several: Sequence[Work]) -> Work:
@@ -253,12 +288,46 @@ def projected(work: Work, threads: int, processes: int, blocks_bytes: int) -> in
     ----------
     blocks_bytes : of rows held, and of those at work with what it takes to read them.
     """
-    part = 16 * work.n_clusters * work.n_features + 8 * MAX_RELOCATED * work.n_features
-    fits = work.runs * (2 * part + 24 * work.candidates * work.n_features)
+    fits = work.runs * (2 * work.run_bytes + 24 * work.candidates * work.n_features)
     at_work = max(fits, 2 * work.part_bytes)
-    combined = 2 * FAN_IN * max(work.runs * part, work.part_bytes)
+    combined = 2 * FAN_IN * max(work.fit_bytes, work.part_bytes)
     pairs = PAIR_BYTES * work.n_clusters**2 if work.keeps else 0
-    return processes * FIXED_BYTES + threads * at_work + combined + pairs + blocks_bytes
+    others = threads * at_work + combined + pairs + work.own_bytes
+    return processes * FIXED_BYTES + others + blocks_bytes
+
+
+@dataclass(frozen=True)
+class LabelRoom:
+    """Memory for labels whose number shows only when they are read.
+
+    Parameters
+    ----------
+    base_bytes : projected without them.
+    label_bytes : that each different label takes, in all parts of it that there are at once.
+    """
+
+    base_bytes: int
+    label_bytes: int
+    limit_bytes: int
+
+    @classmethod
+    def of(cls, plan: Plan, part_bytes: int) -> LabelRoom:
+        """What a plan leaves to labels, each of which adds so many bytes to what a pass learns."""
+        copies = 2 * plan.threads + 2 * FAN_IN
+        return cls(plan.projected_bytes or 0, copies * part_bytes, plan.limit_bytes)
+
+    def check(self, count: int) -> None:
+        """Raise a MemoryLimitError if so many different labels do not fit."""
+        need = self.base_bytes + count * self.label_bytes
+        if need > self.limit_bytes:
+            raise MemoryLimitError(
+                _refusal(
+                    f"the pass, with {count:,} different labels so far,",
+                    need,
+                    self.limit_bytes,
+                    "raise memory_limit, if so many labels are meant",
+                )
+            )
 
 
 def make_plan(shape: Shape, work: Work, residency: str, limit: int) -> Plan:
@@ -318,7 +387,7 @@ def _residency(shape: Shape, work: Work, wanted: str, limit: int, machine: Machi
         return "memory" if whole <= limit and shape.n_rows is not None else "stream"
     if whole > limit:
         cure = "residency='stream' reads from storage in every pass"
-        raise MemoryLimitError(_refusal(whole, limit, cure))
+        raise MemoryLimitError(_refusal(work.what, whole, limit, cure))
     return wanted
 
 
@@ -329,7 +398,8 @@ def _room(shape: Shape, work: Work, held: int, limit: int, machine: Machine) -> 
     room = (limit - projected(work, threads, processes, held)) // threads
     if room < least:
         need = projected(work, threads, processes, held + threads * least)
-        raise MemoryLimitError(_refusal(need, limit, _cure(shape, machine.cluster, room)))
+        cure = _cure(shape, machine.cluster, room)
+        raise MemoryLimitError(_refusal(work.what, need, limit, cure))
     return room
 
 
@@ -373,10 +443,9 @@ def _block_rows(shape: Shape, room: int, threads: int) -> int:
     return max(unit, wanted // unit * unit)
 
 
-def _refusal(need: float, limit: int, cure: str) -> str:
-    return (
-        f"the fit needs {format_bytes(int(need))} and memory_limit is {format_bytes(limit)}: {cure}"
-    )
+def _refusal(what: str, need: float, limit: int, cure: str) -> str:
+    sizes = f"needs {format_bytes(int(need))} and memory_limit is {format_bytes(limit)}"
+    return f"{what} {sizes}: {cure}"
 
 
 def _cure(shape: Shape, cluster: bool, room: int) -> str:

@@ -9,8 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans.data.nodata import taking_part
 from dkmeans.engine import exact
 from dkmeans.engine.predict import Model
+from dkmeans.engine.scaling import Scaling
 
 
 class Labeller(Protocol):
@@ -21,6 +23,18 @@ class Labeller(Protocol):
 
 
 @dataclass(frozen=True)
+class Scaled:
+    """A model of standardized bands, for pixels as they are."""
+
+    model: Model
+    scaling: Scaling
+
+    def labels(self, X: AnyArray, offset: int | None = 0) -> Ints:
+        """As a Labeller has it."""
+        return self.model.labels(self.scaling.rows(X), offset)
+
+
+@dataclass(frozen=True)
 class Painter:
     """Labels of the pixels of a block, and what the block looks like in their colours."""
 
@@ -28,6 +42,7 @@ class Painter:
     colors: AnyArray
     alpha: bool
     flat: bool
+    nodata: Any = None
 
     @staticmethod
     def mark_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -39,8 +54,8 @@ class Painter:
         bands = self.colors.shape[1]
         rows = np.ascontiguousarray(block[:, :, :bands]).reshape(-1, bands)
         labels = self.labeller.labels(rows).reshape(block.shape[:2])
-        if self.alpha:
-            labels[block[:, :, -1] == 0] = -1
+        if self.alpha or self.nodata is not None:
+            labels[~taking_part(block, bands, self.alpha, self.nodata)] = -1
         return labels
 
     def marks(self, block: AnyArray) -> AnyArray:
@@ -51,10 +66,11 @@ class Painter:
         return marks
 
     def painted(self, marks: AnyArray) -> AnyArray:
-        """Pixels in the colours of their labels; those of no colour are 0, of floats NaN."""
+        """Pixels in the colours of their labels; nodata for no colour, else NaN or 0."""
         labels = marks["label"]
         pixels: AnyArray = self.colors[labels]
-        pixels[labels < 0] = np.nan if pixels.dtype.kind == "f" else 0
+        nothing = np.nan if pixels.dtype.kind == "f" else 0
+        pixels[labels < 0] = nothing if self.nodata is None else self.nodata
         if self.alpha:
             pixels = np.concatenate([pixels, marks["alpha"][:, :, None]], axis=2)
         return pixels[:, :, 0] if self.flat else pixels
@@ -100,7 +116,7 @@ class ErrorStep:
     colors : (k, d) of each model, in place of its centers.
     """
 
-    models: tuple[Model, ...]
+    models: tuple[Labeller, ...]
     colors: tuple[AnyArray, ...]
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Errors:

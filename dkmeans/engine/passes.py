@@ -29,6 +29,7 @@ from dkmeans.data.retries import counting
 from dkmeans.data.source import kernel_view
 from dkmeans.engine import progress
 from dkmeans.errors import DataError
+from dkmeans.record.facts import peak_bytes
 
 FAN_IN = 8  # parts combined at once
 TASKS_PER_THREAD = 64  # at least, before small blocks share a task: threads end a pass together
@@ -65,23 +66,25 @@ def finished(step: Any, whole: Any, threads: int) -> Any:
 
 @dataclass(frozen=True)
 class Tally:
-    """What some passes cost."""
+    """What some passes cost, and the most memory that a process which read for them had so far."""
 
     passes: int = 0
     bytes_read: int = 0
     rows: int = 0
     seconds: float = 0.0
     retries: int = 0
+    peak_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """A part with the count of what was read for it, and of reads that were tried again."""
+    """A part with what was read for it, reads tried again, and the peak of the processes."""
 
     part: Any
     rows: int
     read_bytes: int
     retries: int = 0
+    peak_bytes: int = 0
 
     @staticmethod
     def combine(outcomes: Sequence[_Outcome]) -> _Outcome:
@@ -90,6 +93,7 @@ class _Outcome:
             sum(o.rows for o in outcomes),
             sum(o.read_bytes for o in outcomes),
             sum(o.retries for o in outcomes),
+            max(o.peak_bytes for o in outcomes),
         )
 
     def join(self, other: _Outcome) -> _Outcome:
@@ -108,6 +112,7 @@ class _Job:
     sizes: tuple[int, ...] = ()
     buffers: Buffers = field(default_factory=Buffers)
     together: int = 1  # blocks that share a task
+    on_cluster: bool = False
 
     def read(self, weights: AnyArray | None, task: int) -> _Outcome:
         """Read the blocks of a task in turn, one where it has weights, and do the step to each."""
@@ -150,7 +155,8 @@ class _Job:
         self._check(len(view), None if weights is None else len(flat), block)
         part = self.step(view, np.ascontiguousarray(flat, np.float64), offset, block)
         progress.block_done(len(view), view.nbytes, relay=self.relay)
-        return _Outcome(part, len(view), view.nbytes)
+        peak = peak_bytes() if self.on_cluster else None
+        return _Outcome(part, len(view), view.nbytes, peak_bytes=peak or 0)
 
 
 def default_threads() -> int:
@@ -198,10 +204,11 @@ class Passes:
         else:
             outcome = self._run_dask(blocks, step)
         self.total = Tally(
-            self.total.passes + 1,
+            self.total.passes + (not blocks.counted),
             self.total.bytes_read + (0 if blocks.resident else outcome.read_bytes),
             self.total.rows + outcome.rows,
             retries=self.total.retries + outcome.retries,
+            peak_bytes=max(self.total.peak_bytes, outcome.peak_bytes),
         )
         on_worker = self.cluster is not None and not blocks.in_memory
         return cast(P, outcome.part if on_worker else finished(step, outcome.part, self.threads))
@@ -271,6 +278,7 @@ class Passes:
         relay = cluster is not None and progress.watched()
         together = self._together(blocks)
         job = _Job(step, blocks.offsets, relay, sizes=blocks.sizes or (), together=together)
+        job = replace(job, on_cluster=cluster is not None)
         if isinstance(blocks.X, Reader):
             job = replace(job, reader=blocks.X, buffers=self._buffers)
             if blocks.weights is None:
@@ -369,7 +377,8 @@ def _finish(boxes: Any, axis: Any = None, keepdims: Any = None, *, step: Any) ->
 
     outcome = _combine(boxes)[0, 0]
     part = finished(step, outcome.part, get_worker().state.nthreads)
-    return _box(replace(outcome, part=part))
+    peak = max(outcome.peak_bytes, peak_bytes() or 0)
+    return _box(replace(outcome, part=part, peak_bytes=peak))
 
 
 def _same(box: AnyArray, axis: Any = None, keepdims: Any = None) -> AnyArray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans.data.label_file import LabelFile
 from dkmeans.data.source import kernel_view
 from dkmeans.engine.cluster_stats import Moments, Spread, moments_of, spread_of
 from dkmeans.engine.predict import Model
@@ -81,16 +82,20 @@ class ProfileStep:
     ----------
     transform : from rows of X to what the model assigns; None where that is the same.
     most : rows to keep of those nearest to each center.
+    file : where to write the labels, if anywhere.
     """
 
     model: Model
     transform: Callable[[AnyArray], Any] | None
     most: int
+    file: LabelFile | None = None
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Profiled:
         Z = X if self.transform is None or not len(X) else kernel_view(self.transform(X))
         centers = self.model.centers
         labels = self.model.labels(Z, offset) if len(X) else np.empty(0, np.int32)
+        if self.file is not None:
+            self.file.write(offset, labels)
         return Profiled(
             moments_of(X, np.arange(len(centers)), labels, powers=2),
             spread_of(Z, centers, labels),

@@ -42,7 +42,7 @@ class _Parts:
 
 
 @dataclass(frozen=True)
-class _Together:
+class Several:
     """Several steps, done to each block while it is there."""
 
     steps: tuple[Step[Any], ...]
@@ -81,7 +81,7 @@ def run_together(passes: Passes, blocks: Blocks, programs: Sequence[Program[T]])
             parts: Sequence[Any] = [passes.run(blocks, asks[0].step, asks[0].name)]
         else:
             name = f"{asks[0].name} and {len(asks) - 1} more"
-            parts = passes.run(blocks, _Together(tuple(a.step for a in asks)), name).parts
+            parts = passes.run(blocks, Several(tuple(a.step for a in asks)), name).parts
         for one, part in zip(live, parts, strict=True):
             one.resume(part)
     return [one.result for one in running]
@@ -91,5 +91,5 @@ def ask_together(name: str, steps: Sequence[Step[Any]]) -> Program[Sequence[Any]
     """The parts of several steps, from one pass."""
     if len(steps) == 1:
         return [(yield Ask(name, steps[0]))]
-    whole = yield Ask(name, _Together(tuple(steps)))
+    whole = yield Ask(name, Several(tuple(steps)))
     return list(whole.parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,12 @@ from dkmeans._typing import Floats
 from dkmeans.data.blocks import Blocks
 from dkmeans.engine import progress
 from dkmeans.engine.auto import auto
+from dkmeans.engine.dedupe import DistinctStep
 from dkmeans.engine.journal import Journal
 from dkmeans.engine.lloyd import Fit, Room, Run, lloyd
-from dkmeans.engine.passes import Passes
-from dkmeans.engine.programs import Program, run_together
-from dkmeans.engine.seeding import Seeding, seed_centers
+from dkmeans.engine.passes import Passes, Step
+from dkmeans.engine.programs import Program, Several, run_together
+from dkmeans.engine.seeding import Seeding, in_memory_rows, seed_centers
 from dkmeans.engine.settle import Stop
 from dkmeans.engine.survey import (
     Survey,
@@ -76,37 +77,48 @@ class Together:
 
 
 def fit_together(
-    passes: Passes, blocks: Blocks, fits: Sequence[Settings], kept_rows: int
+    passes: Passes, blocks: Blocks, fits: Sequence[Settings], kept_rows: int, distinct_rows: int = 0
 ) -> Together:
     """The best restart of each fit.
 
     All restarts of all fits advance on the same passes, and share the memory for ``kept_rows``
-    between passes; without any, each iteration is a pass.
+    between passes; without any, each iteration is a pass. Where there are no more than
+    ``distinct_rows`` distinct ones, all that follows the survey is done on these.
     """
     most = max(s.seeding.n_clusters for s in fits)
-    survey = _survey(passes, blocks, fits, most)
+    survey, distinct = _survey(passes, blocks, fits, most, distinct_rows)
     for settings in fits:
         check_survey(survey, settings.seeding.n_clusters, settings.nan_policy, settings.names)
     sample = _sample_of(survey, fits[0], blocks.n_features)
+    n_positive = survey.n_positive
     progress.tell("sample_drawn", sample)
     Journal(passes, fits[0].record).note("survey")
     blocks = blocks.with_sizes([size for _, size in sorted(survey.sizes.items())])
+    work = blocks
+    if distinct is not None:
+        work = distinct
+        survey = _survey(passes, work, [replace(s, history_rows=0) for s in fits], most, 0)[0]
+        fits = [replace(settings, want_labels=False) for settings in fits]
+        kept_rows = min(kept_rows, 1) * survey.n_rows  # all in place, or none
     room = Room(kept_rows, sum(len(settings.seeds) for settings in fits))
     programs = [
-        _restart(passes, blocks, survey, settings, number, room)
+        _restart(passes, work, survey, settings, number, room)
         for settings in fits
         for number in range(len(settings.seeds))
     ]
-    results = iter(run_together(passes, blocks, programs))
+    results = iter(run_together(passes, work, programs))
     best = []
     for settings in fits:
         found = [next(results) for _ in settings.seeds]
         number = int(np.argmin([fit.inertia for fit in found]))
         best.append((found[number], number))
-    return Together(tuple(best), blocks, survey.n_positive, sample)
+    return Together(tuple(best), blocks, n_positive, sample)
 
 
-def _survey(passes: Passes, blocks: Blocks, fits: Sequence[Settings], most: int) -> Survey:
+def _survey(
+    passes: Passes, blocks: Blocks, fits: Sequence[Settings], most: int, distinct_rows: int
+) -> tuple[Survey, Blocks | None]:
+    """What the first pass learns, and the distinct rows where there are no more than so many."""
     seeds = tuple(dict.fromkeys(seed for settings in fits for seed in settings.seeds))
     n_rows, d, seed = blocks.n_rows, blocks.n_features, seeds[0]
     wanted = []
@@ -115,7 +127,14 @@ def _survey(passes: Passes, blocks: Blocks, fits: Sequence[Settings], most: int)
     if any(s.seeding.init == "auto" for s in fits):
         wanted.append(sample_spec(seed, sample_rows(n_rows, d, most), n_rows))
     step = SurveyStep(survey_streams(seeds), most, joint_spec(wanted))
-    return passes.run(blocks, step, "survey")
+    if not distinct_rows:
+        return passes.run(blocks, step, "survey"), None
+    steps: tuple[Step[Any], ...] = (step, DistinctStep(distinct_rows))
+    survey, distinct = passes.run(blocks, Several(steps), "survey").parts
+    if distinct.codes is None:
+        return survey, None
+    rows = in_memory_rows(len(distinct.codes), passes.threads)
+    return survey, distinct.blocks(d, blocks.dtype, rows)
 
 
 def _sample_of(survey: Survey, settings: Settings, n_features: int) -> RowSample | None:

@@ -9,10 +9,11 @@ import numpy as np
 
 from dkmeans._typing import AnyArray, Floats
 from dkmeans.engine.partial import SampleSpec, bad_value
-from dkmeans.engine.survey import Sample, describe_bad, sampled
+from dkmeans.engine.survey import Sample, describe_bad, history_rows, sampled
 from dkmeans.errors import DataError
 
 MAX_COVARIANCE = 1024  # features: the matrix of more is not worth its memory
+_COPIES = 4  # of the sample and of the matrix, while a picture is made
 _SLICE = 2**18  # values turned into float64 at once
 
 
@@ -30,6 +31,11 @@ class Scatter:
     count: int
     mean: Floats
     products: Floats
+
+    @staticmethod
+    def part_bytes(d: int) -> int:
+        """Bytes of that of a block."""
+        return 8 * d * (d + 1)
 
     @staticmethod
     def of(rows: AnyArray) -> Scatter:
@@ -62,6 +68,12 @@ class Glance:
 
     sample: Sample
     scatter: Scatter | None
+
+    @staticmethod
+    def own_bytes(rows: int, d: int, *, with_scatter: bool) -> int:
+        """Bytes of so many rows and of their copies, and of finding principal components."""
+        sampled = 8 * history_rows(rows, None, d) * (d + 2)
+        return _COPIES * (sampled + (Scatter.part_bytes(d) if with_scatter else 0))
 
     @staticmethod
     def combine(parts: Sequence[Glance]) -> Glance:

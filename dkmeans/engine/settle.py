@@ -18,7 +18,7 @@ import numpy as np
 from dkmeans._typing import Floats, Ints
 from dkmeans.engine import exact
 from dkmeans.engine.bounds import KeptRows, drops_of, lengths_of
-from dkmeans.engine.grid import Grid, levels_of, sums_to_floats
+from dkmeans.engine.grid import Grid, levels_of, sums_to_floats, weights_to_floats
 from dkmeans.engine.kept import Chunk
 from dkmeans.engine.partial import Partial, Rows
 from dkmeans.engine.update import masses_of, update
@@ -120,6 +120,7 @@ class Rules:
     dtype: np.dtype[Any]
     weighted: bool
     stop: Stop
+    counted: bool = False  # whether weights are numbers of rows
 
 
 def settle(partial: Partial, course: Course, rules: Rules, threads: int) -> Settled:
@@ -137,7 +138,7 @@ def settle(partial: Partial, course: Course, rules: Rules, threads: int) -> Sett
         course,
         taken,
         done,
-        sums.counts,
+        sums.sizes,
         kept.labels if kept else partial.labels,
         None if kept is None else kept.spread,
         None if partial.drawn is None else partial.drawn.rows,
@@ -172,10 +173,10 @@ def _iterate(sums: Sums, course: Course, rules: Rules) -> tuple[Course, Taken, b
     inertia, sure = sums.inertia(course)
     course = replace(course, measure=bool((sums.counts == 0).any()))
     if course.reason:
-        return course, Taken("final", course.centers, inertia, 0.0, sums.counts), sure
+        return course, Taken("final", course.centers, inertia, 0.0, sums.sizes), sure
     found = update(sums.partial(), rules.grid, course.centers, rules.dtype, rules.weighted)
     shift = float(np.sqrt(found.sq_shift))
-    step = Taken("lloyd", course.centers, inertia, shift, sums.counts)
+    step = Taken("lloyd", course.centers, inertia, shift, sums.sizes)
     course = replace(course, n_iter=course.n_iter + 1)
     if found.sq_shift == 0:
         return replace(course, reason="converged"), step, sure
@@ -229,6 +230,14 @@ class Sums:
     def counts(self) -> Ints:
         """Rows of each cluster, (k,)."""
         return self._first.counts + self._counts
+
+    @property
+    def sizes(self) -> Ints:
+        """The same with each distinct row as often as it is there."""
+        if not self._rules.counted:
+            return self.counts
+        masses = weights_to_floats(self._first.masses + self._masses, self._rules.grid)
+        return masses.astype(np.int64)
 
     def partial(self) -> Partial:
         """The sums as a pass would give them."""

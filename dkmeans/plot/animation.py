@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.animation import AbstractMovieWriter, FFMpegWriter, HTMLWriter, PillowWriter
+from matplotlib.animation import AbstractMovieWriter, FFMpegWriter, PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -20,6 +23,7 @@ from dkmeans.data.outputs import check_output, replacing
 from dkmeans.errors import OutputError
 from dkmeans.plot.canvas import dress, horizontal_grid, new_figure, numbers, title
 from dkmeans.plot.iterations import Film, film_of
+from dkmeans.plot.page import filled, own
 from dkmeans.plot.scene import Features
 from dkmeans.plot.silhouettes import silhouette_of
 
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
 
 FRAMES = 60  # of an animation, at most
 _DPI = 100
-_HTML_MB = 200  # that an animation may have; its frames have far less
+_GIF_FPS = 100  # at most: a GIF counts in hundredths of a second
 _PANELS = {"inertia": "Inertia of all rows", "silhouette": "Silhouette of the sample"}
 
 
@@ -56,8 +60,10 @@ class Animation:
         ------
         OutputError
             If the ending is neither, ffmpeg is missing, or the file cannot be written.
+        ValueError
+            If ``fps`` is more than a GIF can have.
         """
-        ending = _check_path(path)
+        ending = _check_path(path, self.fps)
         writer = PillowWriter(self.fps) if ending == ".gif" else FFMpegWriter(self.fps, "h264")
         with replacing(path, overwrite=True) as partial, tempfile.TemporaryDirectory() as folder:
             written = Path(folder) / f"animation{ending}"
@@ -65,15 +71,25 @@ class Animation:
             shutil.move(written, partial)
 
     def to_jshtml(self) -> str:
-        """HTML with all frames in it and buttons to play them, for a notebook."""
-        writer = HTMLWriter(self.fps, embed_frames=True, default_mode="loop", embed_limit=_HTML_MB)
-        with tempfile.TemporaryDirectory() as folder:
-            written = Path(folder) / "animation.html"
-            self._write(writer, written)
-            return written.read_text(encoding="utf-8")
+        """HTML with all frames in it and buttons to play them, for a notebook; it loads nothing."""
+        return filled(
+            "animation.html.j2",
+            id=f"animation-{uuid.uuid4().hex}",
+            frames=[self._png(number) for number in range(self.frames)],
+            width=round(self.figure.get_size_inches()[0] * _DPI),
+            script=own("controls.js"),
+            delay=round(1000 / self.fps),
+        )
 
     def _repr_html_(self) -> str:
         return self.to_jshtml()
+
+    def _png(self, number: int) -> str:
+        """A frame as a data URI."""
+        self.show(number)
+        file = io.BytesIO()
+        self.figure.savefig(file, format="png", dpi=_DPI, facecolor=self.figure.get_facecolor())
+        return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
     def _write(self, writer: AbstractMovieWriter, path: Path) -> None:
         with writer.saving(self.figure, str(path), _DPI):
@@ -82,8 +98,8 @@ class Animation:
                 writer.grab_frame(facecolor=self.figure.get_facecolor())
 
 
-def _check_path(path: str | os.PathLike[str]) -> str:
-    """The ending of a path to which an animation can be written, or an OutputError."""
+def _check_path(path: str | os.PathLike[str], fps: float) -> str:
+    """The ending of a path to which an animation can be written, or an error."""
     ending = Path(path).suffix.lower()
     if ending not in (".gif", ".mp4"):
         raise OutputError(f"animations are written as .gif or .mp4, got {os.fspath(path)!r}")
@@ -92,6 +108,8 @@ def _check_path(path: str | os.PathLike[str]) -> str:
             "MP4 needs the program ffmpeg, which is not on the PATH: install it, or write a"
             " .gif instead"
         )
+    if ending == ".gif" and fps > _GIF_FPS:
+        raise ValueError(f"a GIF has at most {_GIF_FPS} frames a second, got fps={fps!r}")
     check_output(path, overwrite=True)
     return ending
 
@@ -118,8 +136,8 @@ def animate(
     panel : {"inertia", "silhouette"} or None
         What to show by iteration beside the rows: the inertia of all rows, or the mean silhouette
         of the sample.
-    fps : frames a second. Of more than sixty frames, sixty are chosen evenly, those of
-        assignments alone left out.
+    fps : frames a second, up to 100 in a GIF. Of more than sixty frames, sixty are chosen evenly,
+        those of assignments alone left out.
 
     Returns
     -------
@@ -138,7 +156,7 @@ def animate(
     if not fps > 0:
         raise ValueError(f"fps must be above 0, got {fps!r}")
     if path is not None:
-        _check_path(path)
+        _check_path(path, fps)
     phases = ("init", "assign", "update", "converged")
     film = film_of(model, X, features, phases, FRAMES, theme)
     figure = new_figure(7 if panel is None else 10, 5, film.marks.theme)

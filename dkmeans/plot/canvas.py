@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, XAxis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dkmeans.plot.theme import Theme
 
+_LETTER = 6.0  # points of a letter at a tick, with what keeps labels apart
 _TINY, _HUGE = 1e-4, 1e9  # numbers beyond them have a power of ten
 
 
@@ -46,8 +47,33 @@ def dress(ax: Axes, theme: Theme) -> Axes:
 
 def numbers(axis: Axis, *, whole: bool = False, most: int = 6) -> None:
     """Few ticks, with thousands set apart and neither offset nor common power."""
-    axis.set_major_locator(MaxNLocator(most, integer=whole, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_locator(_Fitting(most, integer=whole, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: number(value, _digits(axis))))
+
+
+class _Fitting(MaxNLocator):
+    """Ticks, at most so many, as many as there is room for beside each other."""
+
+    def __init__(self, most: int, **options: Any) -> None:
+        super().__init__(most, **options)
+        self._most = most
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """Places of ticks in these limits."""
+        for most in range(self._most, 0, -1):
+            self.set_params(nbins=most)
+            places = super().tick_values(vmin, vmax)
+            if self._fit(places, abs(vmax - vmin)):
+                break
+        return places
+
+    def _fit(self, places: Any, span: float) -> bool:
+        axis = self.axis
+        if not isinstance(axis, XAxis) or len(places) < 2 or span == 0:
+            return True
+        points = axis.axes.bbox.width * 72 / cast(Any, axis.axes.figure).dpi
+        letters = max(len(number(float(place), _digits(axis))) for place in places)
+        return bool(points * (places[1] - places[0]) / span >= letters * _LETTER)
 
 
 def _digits(axis: Axis) -> int:

@@ -117,10 +117,10 @@ def overview(
     draw.rows(raw, scene.points, None, marks)
     title(raw, f"{len(scene.sample):,} rows", colors)
     draw.background(cells, scene, centers, marks)
-    draw.centers(cells, places, marks)
+    draw.centers(cells, places, marks, in_line=scene.view.is_line)
     title(cells, _cells_title(scene), colors)
     draw.rows(found, scene.points, labels, marks)
-    draw.centers(found, places, marks)
+    draw.centers(found, places, marks, in_line=scene.view.is_line)
     title(found, "Clusters", colors)
     return figure
 
@@ -133,7 +133,8 @@ def _single(model: KMeans, scene: Scene, theme: str, ax: Axes | None, *, with_ce
     if with_cells:
         draw.background(ax, scene, centers, marks)
     draw.rows(ax, scene.points, scene.sample.labels(centers), marks)
-    draw.centers(ax, scene.view.project(centers), marks)
+    places = scene.view.project(centers)
+    draw.centers(ax, places, marks, in_line=scene.view.is_line)
     title(ax, _cells_title(scene) if with_cells else _title(model), colors)
     side: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)} if own else {}
     legend(ax, colors, handles=draw.keys(marks, model.history_.sizes), **side)

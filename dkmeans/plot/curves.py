@@ -21,6 +21,7 @@ from dkmeans.plot.canvas import (
     numbers,
     title,
 )
+from dkmeans.plot.scene import check_model
 from dkmeans.plot.theme import NAMED, Marks, Theme, marks_of, theme_of
 from dkmeans.record.history import History
 from dkmeans.sweeping import Sweep, knee
@@ -29,15 +30,16 @@ if TYPE_CHECKING:
     from dkmeans.comparing import InitComparison
     from dkmeans.kmeans import KMeans
 
+_LAST = "iteration (ring: the last assignment)"
 _POINTS = 40  # of a curve that are marked as such
-_BINS = 15
+_BINS, _FEW_BINS = 15, 3  # few where all starts agree
 _ROUNDING = 1e-9  # of inertias, between starts that came to the same clusters
 
 Fits = Any  # a model or history, a sequence of them, or a mapping from names to them
 
 
 def convergence(fits: Fits, *, theme: str = "light", ax: Axes | None = None) -> Axes:
-    """Draw the inertia by iteration.
+    """Draw the inertia by iteration; of a last assignment, where there was one, as a ring.
 
     Parameters
     ----------
@@ -59,12 +61,16 @@ def convergence(fits: Fits, *, theme: str = "light", ax: Axes | None = None) -> 
     curves = _curves(fits)
     if not curves:
         raise DataError("there is no iteration to draw: no history has a known inertia")
-    ax = _plain(ax, colors, "iteration", "inertia")
+    ended = any(last for *_, last in curves)
+    ax = _plain(ax, colors, _LAST if ended else "iteration", "inertia")
     marks = marks_of(len(curves), colors)
-    ax.set_xlim(0.5, max(steps[-1] for _, steps, _ in curves) + 0.5)
-    for color, (label, steps, values) in zip(marks.colors, curves, strict=True):
+    ax.set_xlim(0.5, max(steps[-1] for _, steps, *_ in curves) + 0.5)
+    for color, (label, steps, values, last) in zip(marks.colors, curves, strict=True):
         few = "o" if len(steps) <= _POINTS else ""
         ax.plot(steps, values, marker=few, markersize=4, linewidth=1.6, color=color, label=label)
+        if last:
+            ring: dict[str, Any] = {"facecolors": colors.background, "edgecolors": [color]}
+            ax.scatter(steps[-1:], values[-1:], s=36, zorder=3, **ring)
     low, high = ax.get_ylim()
     room = _ROUNDING * max(abs(low), abs(high))
     if high - low < room:  # all that differs is rounding
@@ -73,7 +79,7 @@ def convergence(fits: Fits, *, theme: str = "light", ax: Axes | None = None) -> 
     if 1 < len(curves) <= NAMED:
         legend(ax, colors, loc="upper right")
     elif len(curves) > 1:
-        ends = [values[-1] for _, _, values in curves]
+        ends = [values[-1] for _, _, values, _ in curves]
         span = f"{number(min(ends), 6)} to {number(max(ends), 6)}"
         title(ax, f"Inertia by iteration, {len(curves)} runs that end at {span}", colors)
     return ax
@@ -99,6 +105,7 @@ def elbow(
     """
     if isinstance(found, Sweep):
         found = {k: model.inertia_ for k, model in found.models.items()}
+    _check_kind(found, Mapping, "a Sweep, or a mapping from numbers of clusters to inertias")
     chosen = knee(sorted(found), [found[k] for k in sorted(found)])
     ax = _over_k(ax, theme, found, "inertia", chosen)
     text = "no knee" if chosen is None else f"knee at {chosen} clusters"
@@ -134,6 +141,7 @@ def silhouette_curve(
             raise DataError('the sweep has no silhouettes: ask for them by metrics=["silhouette"]')
         errors = {int(k): float(v) for k, v in table["silhouette_error"].items()}  # type: ignore[call-overload]
         found = {int(k): float(v) for k, v in table["silhouette"].items()}  # type: ignore[call-overload]
+    _check_kind(found, Mapping, "a Sweep, or a mapping from numbers of clusters to silhouettes")
     found = {k: value for k, value in found.items() if np.isfinite(value)}
     if not found:
         raise DataError("no number of clusters has a silhouette: two clusters at least have one")
@@ -163,6 +171,10 @@ def init_comparison(
     Figure
         With a histogram, and curves of the inertia by iteration.
     """
+    from dkmeans.comparing import InitComparison
+
+    kinds = (InitComparison, Mapping)
+    _check_kind(found, kinds, "what compare_inits returns, or a mapping from names to inertias")
     colors = theme_of(theme)
     curves = dict(found if isinstance(found, Mapping) else found.curves)
     if not curves or not all(map(len, curves.values())):
@@ -171,7 +183,7 @@ def init_comparison(
     figure, marks = new_figure(11, 4.4, colors), marks_of(len(curves), colors)
     left, right = figure.subplots(1, 2)
     _histogram(left, ends, marks)
-    _plain(right, colors, "iteration", "inertia")
+    _plain(right, colors, "iteration, the last assignment included", "inertia")
     for color, (name, runs) in zip(marks.colors, curves.items(), strict=True):
         for i, run in enumerate(runs):
             label = name if i == 0 else None
@@ -192,7 +204,8 @@ def _histogram(ax: Axes, ends: Mapping[str, Sequence[float]], marks: Marks) -> N
     low, high = every.min(), every.max()
     alike = high - low <= _ROUNDING * abs(high)
     room = max(1.0, abs(high)) / 100 if alike else 0.0
-    bins = list(np.histogram_bin_edges(every, _BINS, (low - room, high + room)))
+    count = _FEW_BINS if alike else _BINS
+    bins = list(np.histogram_bin_edges(every, count, (low - room, high + room)))
     ax.hist(
         list(ends.values()), bins=bins, color=[tuple(c) for c in marks.colors], label=list(ends)
     )
@@ -202,24 +215,41 @@ def _histogram(ax: Axes, ends: Mapping[str, Sequence[float]], marks: Marks) -> N
     title(ax, apart, colors)
 
 
-def _curves(fits: Fits) -> list[tuple[str, Floats, Floats]]:
-    """A name, steps and inertias for each curve."""
+def _curves(fits: Fits) -> list[tuple[str, Floats, Floats, bool]]:
+    """A name, steps and inertias for each curve, and whether it ends in a last assignment."""
+    named: list[tuple[str, History, int | None]]
     if isinstance(fits, Mapping):
-        named = [(str(name), _history(fit).curve()) for name, fit in fits.items()]
+        named = [(str(name), _history(fit), None) for name, fit in fits.items()]
     elif isinstance(fits, Sequence) and not isinstance(fits, History):
-        named = [(f"run {i}", _history(fit).curve()) for i, fit in enumerate(fits)]
+        named = [(f"run {i}", _history(fit), None) for i, fit in enumerate(fits)]
     else:
         history = _history(fits)
         runs = sorted({i.run for i in history if i.phase == "lloyd"})
         best = history.best_run
-        named = [
-            (f"restart {run}{' (best)' if run == best else ''}", history.curve(run)) for run in runs
-        ]
-    return [(name, *np.array(curve, float).T) for name, curve in named if curve]
+        named = [(f"restart {run}{' (best)' if run == best else ''}", history, run) for run in runs]
+    curves = [(name, history.curve(run), history, run) for name, history, run in named]
+    return [
+        (name, *np.array(curve, float).T, _has_last(history, run))
+        for name, curve, history, run in curves
+        if curve
+    ]
+
+
+def _has_last(history: History, run: int | None) -> bool:
+    run = history.best_run if run is None else run
+    return any(i.run == run and i.phase == "final" for i in history)
 
 
 def _history(fit: KMeans | History) -> History:
-    return fit if isinstance(fit, History) else fit.history_
+    if isinstance(fit, History):
+        return fit
+    check_model(fit)
+    return fit.history_
+
+
+def _check_kind(given: Any, kinds: Any, expected: str) -> None:
+    if not isinstance(given, kinds):
+        raise DataError(f"expected {expected}; got {type(given).__name__}")
 
 
 def _plain(ax: Axes | None, theme: Theme, x: str, y: str) -> Axes:

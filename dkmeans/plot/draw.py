@@ -11,6 +11,7 @@ from matplotlib.patheffects import withStroke
 
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.plot.canvas import dress
+from dkmeans.plot.names import AXIS, font_of, short
 from dkmeans.plot.scene import Box, Scene
 from dkmeans.plot.theme import NAMED, Marks
 
@@ -20,17 +21,20 @@ _TINT = 0.78  # of a background's colour that is that of the picture
 _CROWDED = 0.1  # part of a background that borders may cover
 _SEEN = 0.004  # of the width or the height of a picture: the shortest arrow
 _TEXT = np.array([0.055, 0.055])  # room of a number, in parts of the axes
+_LEVELS = 8  # of numbers above centers in a line
+_LINE = 14.0  # points from level to level
 
 
 def frame_axes(ax: Axes, scene: Scene, marks: Marks, box: Box) -> None:
     """Dress axes for a scene, with its limits and names."""
     dress(ax, marks.theme)
-    ax.set(xlim=box[:2], ylim=box[2:], xlabel=scene.view.labels[0])
+    ax.set(xlim=box[:2], ylim=box[2:])
+    ax.set_xlabel(short(scene.view.labels[0], AXIS), **font_of(scene.view.labels[:1]))
     if scene.view.is_line:
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
     else:
-        ax.set_ylabel(scene.view.labels[1])
+        ax.set_ylabel(short(scene.view.labels[1], AXIS), **font_of(scene.view.labels[1:]))
 
 
 def background(ax: Axes, scene: Scene, centers: AnyArray, marks: Marks) -> None:
@@ -65,8 +69,13 @@ def rows(ax: Axes, points: Floats, labels: Ints | None, marks: Marks, zoom: floa
         ax.scatter(*points[at].T, marker=shape, **style)
 
 
-def centers(ax: Axes, places: Floats, marks: Marks, zoom: float = 1.0) -> None:
-    """Centers as stars, with their numbers beside them while these fit; small ones where many."""
+def centers(
+    ax: Axes, places: Floats, marks: Marks, zoom: float = 1.0, *, in_line: bool = False
+) -> None:
+    """Centers as stars, with their numbers beside them while these fit; small ones where many.
+
+    Where all are in one line, numbers have all the room above it.
+    """
     theme, few = marks.theme, len(places) <= LABELLED
     size = zoom * (220.0 if len(places) <= NAMED else 130.0 if few else 24.0)
     style: dict[str, Any] = {"s": size, "marker": "*", "zorder": 5}
@@ -77,21 +86,25 @@ def centers(ax: Axes, places: Floats, marks: Marks, zoom: float = 1.0) -> None:
         style |= {"c": theme.ink, "linewidths": 0}
     ax.scatter(*places.T, path_effects=halo, **style)
     if few and zoom == 1:
-        _numbers(ax, places, marks, offset=size**0.5 / 2 + 2)
+        _numbers(ax, places, marks, size**0.5 / 2 + 2, levels=_LEVELS if in_line else 1)
 
 
-def _numbers(ax: Axes, places: Floats, marks: Marks, offset: float) -> None:
-    """Numbers above the centers; one that would touch another is left out."""
+def _numbers(ax: Axes, places: Floats, marks: Marks, offset: float, levels: int) -> None:
+    """Numbers above the centers; one that would touch others on all levels is left out."""
     low, span = _extent(ax)
     shares, done = (places - low) / span, np.empty((0, 2))
     halo = [withStroke(linewidth=2.5, foreground=marks.theme.background)]
     text: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": 9, "fontweight": "bold"}
+    text |= {"color": marks.theme.ink, "path_effects": halo, "zorder": 6}
     for i, share in enumerate(shares):
-        if (np.abs(done - share) < _TEXT).all(axis=1).any():
-            continue
-        done = np.vstack([done, share])
-        text |= {"color": marks.theme.ink, "path_effects": halo, "zorder": 6}
-        ax.annotate(str(i), places[i], (0, offset), textcoords="offset points", **text)
+        for level in range(levels):
+            place = share + np.array([0, level * _TEXT[1]])
+            if (np.abs(done - place) < _TEXT).all(axis=1).any():
+                continue
+            done = np.vstack([done, place])
+            above = (0, offset + level * _LINE)
+            ax.annotate(str(i), places[i], above, textcoords="offset points", **text)
+            break
 
 
 def moves(ax: Axes, previous: Floats, places: Floats, marks: Marks) -> None:

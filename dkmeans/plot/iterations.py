@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from dkmeans.errors import DataError
 from dkmeans.plot import draw
 from dkmeans.plot.canvas import new_figure, number, numbers, title
+from dkmeans.plot.names import AXIS, font_of, short
 from dkmeans.plot.scene import Box, Features, Scene, scene_of
 from dkmeans.plot.theme import Marks, marks_of, theme_of
 from dkmeans.record.frames import Frame
@@ -53,7 +54,7 @@ class Film:
         places = scene.view.project(frame.centers)
         if arrows and frame.previous is not None:
             draw.moves(ax, scene.view.project(frame.previous), places, marks)
-        draw.centers(ax, places, marks, zoom)
+        draw.centers(ax, places, marks, zoom, in_line=scene.view.is_line)
 
 
 def film_of(
@@ -125,10 +126,11 @@ def iterations(
         ax.tick_params(labelbottom=place + columns >= count)  # nothing is below
     for ax in grid.flat[count:]:
         ax.remove()
-    names = (*film.scene.view.labels, "")
     text: dict[str, Any] = {"color": colors.ink, "fontsize": 10, "parse_math": False}
-    figure.supxlabel(names[0], **text)
-    figure.supylabel(names[1], **text)
+    names = (*film.scene.view.labels, "")
+    text |= font_of(names)
+    figure.supxlabel(short(names[0], AXIS), **text)
+    figure.supylabel(short(names[1], AXIS), **text)
     _legend(figure, film, arrows)
     return figure
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, cast
 
+from markupsafe import Markup
+
 from dkmeans import __version__
 from dkmeans.data.outputs import replacing
 from dkmeans.plot.canvas import new_figure
@@ -55,9 +57,24 @@ def shot(draw: Callable[..., Axes], what: Any, alt: str, *, own: bool = False) -
 
 
 def write_page(path: str | os.PathLike[str], template: str, context: dict[str, Any]) -> None:
-    """Fill a template, in which everything from outside is text, and write the page."""
+    """Fill a template and write the page."""
+    script = own("controls.js", "player.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = filled(
+        template,
+        version=__version__,
+        style=own("report.css"),
+        script=script,
+        script_hash=digest,
+        **context,
+    )
+    with replacing(path, overwrite=True) as partial, open(partial, "w", encoding="utf-8") as file:
+        file.write(page)
+
+
+def filled(template: str, **context: Any) -> str:
+    """A template with everything in its place; what is no ``Markup`` stays text."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
 
     environment = Environment(
         loader=PackageLoader("dkmeans.plot"),
@@ -67,19 +84,10 @@ def write_page(path: str | os.PathLike[str], template: str, context: dict[str, A
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    script = _own("player.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = environment.get_template(template).render(
-        version=__version__,
-        style=Markup(_own("report.css")),
-        script=Markup(script),
-        script_hash=digest,
-        **context,
-    )
-    with replacing(path, overwrite=True) as partial, open(partial, "w", encoding="utf-8") as file:
-        file.write(page)
+    return environment.get_template(template).render(**context)
 
 
-def _own(name: str) -> str:
-    """A file beside the templates, which is ours and needs no escaping."""
-    return files("dkmeans.plot").joinpath("templates", name).read_text(encoding="utf-8")
+def own(*names: str) -> Markup:
+    """Files beside the templates, one after another, which are ours and need no escaping."""
+    folder = files("dkmeans.plot").joinpath("templates")
+    return Markup("".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names))

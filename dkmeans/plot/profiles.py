@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from sklearn.utils.validation import check_is_fitted
 
 from dkmeans._typing import Floats
 from dkmeans.plot.canvas import axes_for, number, title
 from dkmeans.plot.draw import LABELLED
-from dkmeans.plot.scene import feature_names
+from dkmeans.plot.names import TICK, font_of, short
+from dkmeans.plot.scene import check_model, feature_names
 from dkmeans.plot.theme import Theme, theme_of
 from dkmeans.profiling import Profile
 
@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 
 _FEATURES = 40  # that have their names
 _WRITTEN = 14  # features whose values are written into the cells
+_ALIKE = 2e-3  # of their size: a range in which four digits do not tell values apart
+_BASE_DIGITS = 9  # of what is set apart then
 _REACH = 2.0  # standard deviations at the ends of the colours
 
 
 def profiles(described: Profile | KMeans, *, theme: str = "light", ax: Axes | None = None) -> Axes:
     """Draw the mean of each feature in each cluster as a heat map, with the sizes of the clusters.
 
-    Cells have the values themselves while these fit; their colours say how many standard deviations
+    Cells have the values themselves while these fit, or differences from a number below the name
+    where values differ too little to tell; their colours say how many standard deviations
     a cluster is above or below the mean of all rows, the deviation being that between clusters.
 
     Parameters
@@ -45,7 +48,7 @@ def profiles(described: Profile | KMeans, *, theme: str = "light", ax: Axes | No
         names, values = list(described.feature_names), described.means
         sizes: Any = described.sizes
     else:
-        check_is_fitted(described)
+        check_model(described)
         names, values = feature_names(described), described.cluster_centers_.astype(np.float64)
         sizes = described.history_.sizes
     k, d = values.shape
@@ -53,8 +56,11 @@ def profiles(described: Profile | KMeans, *, theme: str = "light", ax: Axes | No
     ax = axes_for(ax, colors, *own)
     away = _deviations(values, sizes)
     image = ax.imshow(away, cmap="PuOr_r", vmin=-_REACH, vmax=_REACH, aspect="auto")
+    written = k <= LABELLED and d <= _WRITTEN
+    values, bases = _about(values) if written else (values, [""] * d)
+    names = [short(name, TICK) + base for name, base in zip(names, bases, strict=True)]
     _name_axes(ax, names, sizes, k)
-    if k <= LABELLED and d <= _WRITTEN:
+    if written:
         _write(ax, values, away)
     _scale(ax, image, colors)
     title(ax, "Means of the clusters", colors)
@@ -75,26 +81,35 @@ def _deviations(values: Floats, sizes: Any) -> Floats:
     return away
 
 
+def _about(values: Floats) -> tuple[Floats, list[str]]:
+    """Values to write, and what is to be added to those of each feature: a line below its name."""
+    out, bases = values.copy(), [""] * values.shape[1]
+    for j, column in enumerate(values.T):
+        known = column[np.isfinite(column)]
+        spread = np.ptp(known) if len(known) else 0.0
+        if 0 < spread < _ALIKE * np.abs(known).max():
+            base = float(f"{known.mean():.{_BASE_DIGITS}g}")
+            out[:, j] -= base
+            bases[j] = f"\n{number(base, _BASE_DIGITS + 3)} +"
+    return out, bases
+
+
 def _name_axes(ax: Axes, names: list[str], sizes: Any, k: int) -> None:
     ax.tick_params(length=0)
     for spine in ax.spines.values():
         spine.set_visible(False)
     every = -(-len(names) // _FEATURES)
-    shown = [_short(name) for name in names[::every]]
-    upright = len(shown) > 8 or max(map(len, shown)) > 12
+    shown = names[::every]
+    upright = len(shown) > 8 or max(len(line) for name in shown for line in name.split("\n")) > 12
     turn: dict[str, Any] = {"rotation": 90 if len(shown) > _WRITTEN else 35} if upright else {}
     if upright:
         turn |= {"ha": "center" if len(shown) > _WRITTEN else "right"}
         turn |= {"rotation_mode": "default" if len(shown) > _WRITTEN else "anchor"}
+    turn |= font_of(shown)
     ax.set_xticks(range(0, len(names), every), shown, parse_math=False, **turn)
     every = -(-k // LABELLED)
     ax.set_yticks(range(0, k, every), [_cluster(i, sizes) for i in range(0, k, every)])
     ax.set_ylabel("cluster")
-
-
-def _short(name: str) -> str:
-    """A name that leaves room for the picture."""
-    return name if len(name) <= 24 else f"{name[:23]}…"
 
 
 def _cluster(i: int, sizes: Any) -> str:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from dkmeans import plot
 from dkmeans.data.outputs import check_output
-from dkmeans.errors import DataError
+from dkmeans.errors import DataError, OutputError
 from dkmeans.plot import tables
-from dkmeans.plot.diagnosis import diagnose
+from dkmeans.plot.diagnosis import diagnose, isolated
+from dkmeans.plot.names import missing
 from dkmeans.plot.page import Shot, shot, write_page
 from dkmeans.plot.player import player_data
-from dkmeans.plot.scene import Scene, scene_of
+from dkmeans.plot.scene import Scene, feature_names, scene_of
 from dkmeans.profiling import profile as profile_of
 
 if TYPE_CHECKING:
@@ -25,11 +26,16 @@ if TYPE_CHECKING:
     from dkmeans.profiling import Profile
     from dkmeans.sweeping import Sweep
 
-_NEAREST = 3  # rows of each cluster in a profile
+NEAREST = 3  # rows of each cluster in a profile
 
 
 def model_report(
-    model: KMeans, path: str | os.PathLike[str], X: Any = None, *, saved: str | None = None
+    model: KMeans,
+    path: str | os.PathLike[str],
+    X: Any = None,
+    *,
+    described: tables.Described | None = None,
+    saved: str | None = None,
 ) -> None:
     """Write a page on a fitted model.
 
@@ -37,6 +43,7 @@ def model_report(
     ----------
     path : of the HTML file, which appears whole or not at all, and replaces one that is there.
     X : data for a profile of the clusters, read in one pass; without them, no data are read.
+    described : the profile to show, where there is one already.
     saved : where the model was saved, for the lines that load it.
 
     Raises
@@ -44,12 +51,16 @@ def model_report(
     OutputError
         If the file cannot be written.
     """
-    check_output(path, overwrite=True)
-    part = _model_part(model, X, saved)
+    _check_page(path)
+    if X is not None:
+        found = profile_of(model, X, nearest=NEAREST)
+        rows = f", over the {found.sizes.sum():,} rows given as X"
+        described = tables.Described(found, "Means", rows)
+    part = _model_part(model, described, saved)
     context = {
         "title": f"K-means: {len(model.cluster_centers_):,} clusters",
         "lead": tables.lead(model),
-        "warnings": diagnose(model),
+        "warnings": (*diagnose(model), *_unreadable(model)),
         "result": tables.result(model),
         "pictures": part.pop("main_pictures"),
         "player": part.pop("player"),
@@ -73,7 +84,7 @@ def sweep_report(
     OutputError
         If the file cannot be written.
     """
-    check_output(path, overwrite=True)
+    _check_page(path)
     k = _chosen_k(found)
     model = found.models[k]
     part = _model_part(model, None, (saved or {}).get(k))
@@ -84,7 +95,7 @@ def sweep_report(
         "choices": tables.choices(found),
         "table": tables.sweep_table(found),
         "pictures": list(_sweep_pictures(found)),
-        "warnings": diagnose(model),
+        "warnings": (*diagnose(model), *_unreadable(model)),
         "model_title": f"The model of {k:,} clusters",
         "player": part.pop("player"),
         "part": part,
@@ -96,14 +107,26 @@ def sweep_report(
     write_page(path, "sweep.html.j2", context)
 
 
-def _model_part(model: KMeans, X: Any, saved: str | None) -> dict[str, Any]:
-    """What the pages on models and on sweeps both say of a model."""
-    scene = _scene(model)
-    profile = None if X is None else profile_of(model, X, nearest=_NEAREST)
+def _check_page(path: str | os.PathLike[str]) -> None:
+    """Raise an OutputError if no page can be written there."""
+    if not os.fspath(path).lower().endswith((".html", ".htm")):
+        raise OutputError(f"reports are written as .html, got {os.fspath(path)!r}")
+    check_output(path, overwrite=True)
+
+
+def _model_part(
+    model: KMeans, described: tables.Described | None, saved: str | None
+) -> dict[str, Any]:
+    """What the pages on models and on sweeps both say of a model.
+
+    Without a profile it is that of the rows that the history keeps.
+    """
+    scene, described = _scene(model), described or tables.described(model, NEAREST)
+    profile = None if described is None else described.profile
     player = None if scene is None else player_data(model, scene)
     return {
         "main_pictures": list(_main_pictures(model, scene)),
-        "clusters": tables.clusters(model, profile),
+        "clusters": tables.clusters(model, described),
         "nearest": None if profile is None else tables.nearest_rows(profile),
         "cluster_pictures": list(_cluster_pictures(profile or model, model)),
         "player": player,
@@ -116,6 +139,17 @@ def _model_part(model: KMeans, X: Any, saved: str | None) -> dict[str, Any]:
         "parameters": tables.parameters(model),
         "code": _code(saved),
     }
+
+
+def _unreadable(model: KMeans) -> Iterator[str]:
+    """A sentence, where pictures cannot show the names of features."""
+    names = [isolated(name) for name in feature_names(model) if missing(name)]
+    if names:
+        more = f" and {len(names) - 1} more" * (len(names) > 1)
+        yield (
+            f"Pictures have boxes in place of characters of the name {names[0]}{more}: no font that"
+            " is installed here has them. Tables have the names."
+        )
 
 
 def _scene(model: KMeans) -> Scene | None:

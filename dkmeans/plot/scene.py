@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from dkmeans._typing import AnyArray, Floats
-from dkmeans.applying import apply_model
+from dkmeans.applying import Needs, apply_model
 from dkmeans.engine.scatter import MAX_COVARIANCE, Glance, GlanceStep, Scatter
 from dkmeans.engine.survey import history_spec
 from dkmeans.errors import DataError
+from dkmeans.kmeans import KMeans
 from dkmeans.plot import view as views
 from dkmeans.plot.theme import spread
 from dkmeans.plot.view import View
 from dkmeans.profiling import unnamed
 from dkmeans.record.sample import RowSample
-
-if TYPE_CHECKING:
-    from dkmeans.kmeans import KMeans
 
 ROWS = 10_000  # of X that are drawn
 _MARGIN = 0.06  # of the range of the data, at each side
@@ -76,7 +74,7 @@ def scene_of(
     ValueError
         If ``features`` are not one or two of those of the data.
     """
-    check_is_fitted(model)
+    check_model(model)
     names = feature_names(model)
     chosen = [] if principal else _chosen(features, names)
     moments = None
@@ -97,6 +95,26 @@ def scene_of(
     return Scene(sample, view, points)
 
 
+def check_model(model: Any) -> None:
+    """Raise an error unless this is a fitted model of ours.
+
+    Raises
+    ------
+    DataError
+        If it is anything else.
+    NotFittedError
+        If it is not fitted.
+    """
+    if not isinstance(model, KMeans):
+        kind = type(model)
+        name = f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
+        raise DataError(
+            f"expected a fitted dkmeans.KMeans, got {name}: pictures are drawn from the history"
+            " that fits of dkmeans keep; of a pipeline, pass the last step"
+        )
+    check_is_fitted(model)
+
+
 def sample_of(model: KMeans) -> RowSample:
     """The rows that the history keeps, or a DataError that says what to do where it has none."""
     sample: RowSample | None = model.history_.sample
@@ -110,7 +128,7 @@ def sample_of(model: KMeans) -> RowSample:
 
 def rows_of(model: KMeans, X: Any = None) -> RowSample:
     """The sample of the history, or of X in one pass."""
-    check_is_fitted(model)
+    check_model(model)
     return sample_of(model) if X is None else _look(model, X, with_moments=False)[0]
 
 
@@ -148,10 +166,14 @@ def _number(feature: Any, names: Sequence[str]) -> int:
 
 def _look(model: KMeans, X: Any, *, with_moments: bool) -> tuple[RowSample, Scatter | None]:
     """A sample of X and, where they are wanted and not too large, its moments; one pass."""
-    applied, parameters = apply_model(model, X), model._model()
+    wanted = with_moments and model.n_features_in_ <= MAX_COVARIANCE
+    needs = Needs(
+        lambda _, d: Scatter.part_bytes(d) if wanted else 0,
+        lambda _, d: Glance.own_bytes(ROWS, d, with_scatter=wanted),
+    )
+    applied, parameters = apply_model(model, X, needs), model._model()
     n_rows, d = applied.blocks.n_rows, applied.blocks.n_features
     spec = history_spec(0, ROWS, n_rows, d)
-    wanted = with_moments and d <= MAX_COVARIANCE
     step = GlanceStep(spec, wanted, parameters.nan_policy, parameters.names)
     glance: Glance = applied.run(step, "glance")
     rows = glance.sample.rows(spec)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from dkmeans._typing import Floats
 from dkmeans.plot.diagnosis import isolated
 from dkmeans.plot.player import colors_of
 from dkmeans.plot.scene import feature_names
+from dkmeans.profiling import sample_profile
 from dkmeans.record.frames import ending
 from dkmeans.scoring import TITLES, Scores
 
@@ -93,9 +94,9 @@ def parameters(model: KMeans) -> Lines:
 
 
 PLAN_NOTE = (
-    "Planned memory is what the fit may take above what the process has already; the peak is that"
-    " of the whole process until the fit ended, all that it held before included, and not that of"
-    " worker processes."
+    "Planned memory is what the fit may take above what the processes have already, all workers of"
+    " a cluster together; a peak is that of a whole process until the fit ended, all that it held"
+    " before included."
 )
 
 
@@ -137,7 +138,6 @@ def plan(known: Facts | None, spent: Spent) -> Table:
     once = planned.get("residency") == "memory"
     speed = spent.rows_assigned / spent.seconds if spent.seconds else 0
     rate = f", {speed:,.0f} rows assigned a second" if speed else ""
-    peak = None if known is None else known.peak_bytes
     lines = [
         ("passes", "-" if most is None else f"at most {most:,}", f"{spent.passes:,}"),
         ("bytes of a pass", _size(pass_bytes), ""),
@@ -146,7 +146,7 @@ def plan(known: Facts | None, spent: Spent) -> Table:
             _size(pass_bytes) if once else ("-" if read is None else f"at most {_size(read)}"),
             _size(spent.bytes_read),
         ),
-        ("memory", _size(planned.get("projected_bytes")), f"peak {_size(peak)}"),
+        ("memory", _size(planned.get("projected_bytes")), f"peak {_peaks(known)}"),
         ("memory limit", _size(planned.get("limit_bytes")), ""),
         ("time", "-", f"{spent.seconds:,.2f} s{rate}"),
     ]
@@ -155,6 +155,14 @@ def plan(known: Facts | None, spent: Spent) -> Table:
     others = () if known is None else known.plan_lines
     lines += [(name, value, "") for name, value in others if name not in _ELSEWHERE]
     return Table(head, [[Cell(text) for text in line] for line in lines])
+
+
+def _peaks(known: Facts | None) -> str:
+    """Peak memory of this process and, on a cluster, of the worker with the most."""
+    if known is None or known.worker_peak_bytes is None:
+        return _size(None if known is None else known.peak_bytes)
+    of_worker = _size(known.worker_peak_bytes)
+    return f"{_size(known.peak_bytes)}, of the largest worker {of_worker}"
 
 
 def _size(value: int | None) -> str:
@@ -193,8 +201,42 @@ def _number(value: float, digits: int = 6) -> str:
     return "-" if np.isnan(value) else f"{value:.{digits}g}"
 
 
-def clusters(model: KMeans, profile: Profile | None) -> Table:
+@dataclass(frozen=True)
+class Described:
+    """A profile as a page shows it.
+
+    Parameters
+    ----------
+    means : what its means are, for people.
+    rows : of which rows it is, likewise; after a comma or a semicolon.
+    """
+
+    profile: Profile
+    means: str
+    rows: str
+
+
+def described(model: KMeans, nearest: int) -> Described | None:
+    """The profile of the sample that the history keeps, which may be all rows; None without one.
+
+    Sizes and means of a sample that is not all rows give way to those that the fit knows exactly.
+    """
+    found, sizes = sample_profile(model, nearest), model.history_.sizes
+    if found is None:
+        return None
+    kept = int(found.sizes.sum())
+    if sizes is None or sum(sizes) == kept:
+        return Described(found, "Means", f", over all {kept:,} rows")
+    stds = np.where(found.sizes[:, None] > 1, found.stds, np.nan)
+    centers = model.cluster_centers_.astype(np.float64)
+    found = replace(found, sizes=np.array(sizes), means=centers, stds=stds)
+    rows = "deviations, distances and nearest rows are those of"
+    return Described(found, "Centers", f"; {rows} the {kept:,} rows that the fit kept")
+
+
+def clusters(model: KMeans, shown: Described | None) -> Table:
     """Sizes and, unless there are too many to read, centers or means in the units of the data."""
+    profile = None if shown is None else shown.profile
     sizes = model.history_.sizes if profile is None else tuple(int(n) for n in profile.sizes)
     values = np.asarray(model.cluster_centers_ if profile is None else profile.means, np.float64)
     names = feature_names(model) if profile is None else list(profile.feature_names)
@@ -217,10 +259,9 @@ def clusters(model: KMeans, profile: Profile | None) -> Table:
             texts = [f"{t} \u00b1 {_number(s, 3)}" for t, s in zip(texts, spreads, strict=True)]
         for row, text, shade in zip(rows, texts, _shades(values[:, j]), strict=True):
             row.append(Cell(text, shade=shade))
-    what = "Centers" if profile is None else "Means \u00b1 standard deviations"
+    what = "Centers" if shown is None else f"{shown.means} \u00b1 standard deviations"
     what = f"{what} of features, in the units of the data" if names else "Sizes"
-    if profile is not None:
-        what += f", over the {profile.sizes.sum():,} rows given as X"
+    what += "" if shown is None else shown.rows
     more = f"; the first {_LONG} of {len(rows):,} clusters" if len(rows) > _LONG else ""
     return Table(head, rows[:_LONG], f"{what}{more}.")
 

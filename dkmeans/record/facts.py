@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import re
 import sys
@@ -36,6 +37,7 @@ class Facts:
     plan : the numbers of the plan.
     peak_bytes : most memory that this process had resident until the fit ended; None where the
         system does not tell.
+    worker_peak_bytes : the same of that worker of a cluster that had the most; None without one.
     versions : of dkmeans, Python and the libraries.
     """
 
@@ -50,6 +52,7 @@ class Facts:
     plan: dict[str, Any]
     peak_bytes: int | None
     versions: dict[str, str]
+    worker_peak_bytes: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -64,6 +67,7 @@ class Facts:
         ValueError, KeyError, TypeError
             If a value is missing, or not of its type.
         """
+        plain = {"worker_peak_bytes": None, **plain}  # which files of older versions do not have
         values = {field.name: plain[field.name] for field in fields(cls)}
         for name, kind in _TYPES.items():
             if not isinstance(values[name], kind):
@@ -95,6 +99,7 @@ _TYPES: dict[str, Any] = {
     "plan_lines": list,
     "plan": dict,
     "peak_bytes": int | None,
+    "worker_peak_bytes": int | None,
     "versions": dict,
 }
 
@@ -125,6 +130,10 @@ def peak_bytes() -> int | None:
         import resource
     except ImportError:  # Windows
         return None
+    with contextlib.suppress(OSError), open("/proc/self/status", encoding="ascii") as status:
+        for line in status:  # on Linux; what getrusage tells begins with the parent's
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

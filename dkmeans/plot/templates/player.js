@@ -1,10 +1,8 @@
-"use strict";
 (() => {
   const node = document.getElementById("player-data");
   if (!node) return;
   const data = JSON.parse(node.textContent);
-  const byId = (id) => document.getElementById(id);
-  const [picture, caption, slider, number] = ["player", "player-caption", "frame", "number"].map(byId);
+  const [picture, caption] = ["player", "player-caption"].map((id) => document.getElementById(id));
   const [width, height] = data.size;
   picture.setAttribute("viewBox", `0 0 ${width} ${height}`);
   const star = "M0-15 4-5 15-5 6 2 9 13 0 6-9 13-6 2-15-5-4-5Z";
@@ -49,10 +47,8 @@
   make(picture, "text", { x: width - 12, y: height - 12, "text-anchor": "end" }).textContent = data.x_name;
   make(picture, "text", { x: 12, y: 28 }).textContent = data.y_name;
 
-  let current = 0;
-  const show = (wanted) => {
-    current = Math.min(Math.max(wanted, 0), data.frames.length - 1);
-    const frame = data.frames[current];
+  const show = (at) => {
+    const frame = data.frames[at];
     const labels = frame.labels === null ? [] : data.labels[frame.labels];
     points.forEach((point, i) => point.setAttribute("fill", color(labels[i])));
     const from = frame.assigned;
@@ -64,29 +60,7 @@
     });
     picture.dataset.phase = frame.phase;
     caption.textContent = frame.caption;
-    slider.value = current;
-    number.textContent = `${current + 1} of ${data.frames.length}`;
   };
 
-  let timer = null;
-  const stop = () => {
-    clearInterval(timer);
-    timer = null;
-    byId("play").textContent = "Play";
-  };
-  const play = () => {
-    if (current === data.frames.length - 1) show(0);
-    byId("play").textContent = "Pause";
-    timer = setInterval(() => {
-      show(current + 1);
-      if (current === data.frames.length - 1) stop();
-    }, 900);
-  };
-  slider.max = data.frames.length - 1;
-  slider.addEventListener("input", () => { stop(); show(Number(slider.value)); });
-  byId("back").addEventListener("click", () => { stop(); show(current - 1); });
-  byId("on").addEventListener("click", () => { stop(); show(current + 1); });
-  byId("play").addEventListener("click", () => (timer === null ? play() : stop()));
-  window.addEventListener("beforeprint", () => { stop(); show(data.frames.length - 1); });
-  show(data.frames.length - 1);
+  controls(picture.closest(".player"), data.frames.length, show, 900);
 })();
