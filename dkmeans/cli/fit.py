@@ -130,9 +130,12 @@ def _report(model: KMeans, source: Source, outputs: dict[str, str], how: Writing
     which = "one pass after the fit" if labels is None else "the pass that wrote the labels"
     rows = f", over all {found.sizes.sum():,} rows, from {which}"
     described = Described(found, "Means", rows)
-    report, options = outputs["report"], how.storage_options
-    with replacing(report, overwrite=True, storage_options=options) as partial:
-        model_report(model, partial, described=described, saved=outputs.get("model"))
+    report, saved = outputs["report"], outputs.get("model")
+    if "://" not in report:
+        model_report(model, report, described=described, saved=saved)
+        return
+    with replacing(report, overwrite=True, storage_options=how.storage_options) as partial:
+        model_report(model, partial, described=described, saved=saved)
 
 
 def summary(results: dict[str, Any]) -> list[tuple[str, str]]:

@@ -134,7 +134,7 @@ def replacing_remotely(
         place.check_free(overwrite, folder)
     if not folder:
         with tempfile.TemporaryDirectory(prefix="dkmeans-") as local:
-            partial = os.path.join(local, "output")
+            partial = os.path.join(local, place.path.rpartition("/")[2])
             yield partial
             with _told(place.uri):
                 place.check_free(overwrite, folder)
