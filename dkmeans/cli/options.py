@@ -175,14 +175,14 @@ def open_input(given: Given, columns: list[str] | None = None) -> Source:
 
 def storage_options(given: Given) -> dict[str, Any] | None:
     """The --storage-option of a command as a mapping."""
-    return dict(_pair(text) for text in given["storage_option"]) or None
+    return dict(_pair(text) for text in given.get("storage_option", ())) or None
 
 
 def _pair(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not (key and equals):
         raise Failure(f"--storage-option must be KEY=VALUE, got {text!r}")
-    with contextlib.suppress(json.JSONDecodeError):
+    with contextlib.suppress(ValueError, RecursionError):
         return key, json.loads(value)
     return key, value
 
@@ -229,21 +229,22 @@ def _checkpoint(given: Given) -> Any:
 
 
 def check_outputs(given: Given, *names: str) -> dict[str, str]:
-    """Absolute paths of the outputs that are asked for, all of which can be written."""
+    """Absolute paths, or URIs, of the outputs that are asked for, all of which can be written."""
     from dkmeans.data.outputs import check_output
     from dkmeans.data.sinks import check_rows_output
     from dkmeans.errors import OutputError
 
     found: dict[str, str] = {}
+    storage = storage_options(given)
     for name in names:
         if given[name] is None:
             continue
         check = check_rows_output if name == "labels" else check_output
         try:
-            found[name] = check(given[name], given["overwrite"])
+            found[name] = check(given[name], given["overwrite"], storage_options=storage)
         except OutputError as error:
             raise OutputError(f"--{name}: {error}") from error
-        target = os.path.realpath(found[name])
+        target = _place(found[name])
         ending = _ENDINGS.get(name, "")
         if not target.endswith(ending):
             raise OutputError(f"--{name}: {found[name]} must end in {ending}")
@@ -257,9 +258,14 @@ def refuse_overlap(name: str, path: str, given_input: str) -> None:
     """Raise an OutputError if an output is in the input or another one, or that in it."""
     from dkmeans.errors import OutputError
 
-    target, source = os.path.realpath(path), os.path.realpath(given_input)
-    if os.path.commonpath([target, source]) in (target, source):
+    target, source = _place(path), _place(given_input)
+    if f"{target}/".startswith(f"{source}/") or f"{source}/".startswith(f"{target}/"):
         raise OutputError(f"--{name}: {path} and {source} overlap")
+
+
+def _place(path: str) -> str:
+    """A path without links, or a URI, so that the same place is always called the same."""
+    return path.rstrip("/") if "://" in path else os.path.realpath(path)
 
 
 @contextlib.contextmanager

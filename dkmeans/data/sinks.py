@@ -19,6 +19,8 @@ from dask.system import CPU_COUNT
 from dkmeans._typing import AnyArray
 from dkmeans.data.cluster import Cluster, current_client
 from dkmeans.data.outputs import check_output, replacing
+from dkmeans.data.remote_outputs import SUCCESS
+from dkmeans.data.retries import patiently
 from dkmeans.errors import OutputError
 
 LABEL_ROWS = 2**20  # rows of a chunk of labels
@@ -32,10 +34,12 @@ class Layout:
     ----------
     chunk_rows : rows of a Zarr chunk or a Parquet row group.
     names : column names; a Parquet table needs them, Zarr keeps them as attribute ``columns``.
+    storage_options : options of the storage behind a URI.
     """
 
     chunk_rows: int
     names: tuple[str, ...] | None = None
+    storage_options: dict[str, Any] | None = None
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:
@@ -52,10 +56,15 @@ def kind_of(path: str | os.PathLike[str]) -> str:
     return ending[1:]
 
 
-def check_rows_output(path: str | os.PathLike[str], overwrite: bool = False) -> str:
+def check_rows_output(
+    path: str | os.PathLike[str],
+    overwrite: bool = False,
+    *,
+    storage_options: dict[str, Any] | None = None,
+) -> str:
     """Return the absolute path if rows can be written there; see :func:`check_output`."""
     kind_of(path)
-    return check_output(path, overwrite, folder=True)
+    return check_output(path, overwrite, folder=True, storage_options=storage_options)
 
 
 def write_labels(
@@ -64,6 +73,7 @@ def write_labels(
     *,
     overwrite: bool = False,
     threads: int | None = None,
+    storage_options: dict[str, Any] | None = None,
 ) -> None:
     """Write labels to a Zarr array or a folder of Parquet files, whole or not at all.
 
@@ -76,12 +86,14 @@ def write_labels(
         ``distributed.Client``, where there is one, and then ``path`` is on storage it shares. To
         Zarr, labels of unknown size are computed twice, since its chunks are regular.
     path : str or path
-        Ends in ``.zarr``, or in ``.parquet`` for a folder whose files hold the column ``label``,
-        the rows in the order of the files' names.
+        Or a URI. Ends in ``.zarr``, or in ``.parquet`` for a folder whose files hold the column
+        ``label``, the rows in the order of the files' names.
     overwrite : bool, default=False
         Replace what is there, once the new output is whole.
     threads : int, optional
         Blocks at work at once, without a cluster; dask's default if None.
+    storage_options : dict, optional
+        Options of the storage behind a URI.
 
     Raises
     ------
@@ -93,7 +105,8 @@ def write_labels(
     if not isinstance(labels, da.Array):
         labels = da.from_array(labels, chunks=LABEL_ROWS)
     names = ("label",) if kind_of(path) == "parquet" else None
-    write_rows(labels, path, Layout(LABEL_ROWS, names), overwrite=overwrite, threads=threads)
+    layout = Layout(LABEL_ROWS, names, storage_options)
+    write_rows(labels, path, layout, overwrite=overwrite, threads=threads)
 
 
 def write_rows(
@@ -106,7 +119,8 @@ def write_rows(
 ) -> None:
     """Write a dask array (rows,) or (rows, columns) to Zarr or Parquet, whole or not at all."""
     kind = kind_of(path)
-    with replacing(path, overwrite, folder=True) as partial:
+    options = layout.storage_options
+    with replacing(path, overwrite, folder=True, storage_options=options) as partial:
         if kind == "zarr":
             _write_zarr(rows, partial, layout, threads)
         else:
@@ -126,6 +140,7 @@ def _write_zarr(rows: da.Array, path: str, layout: Layout, threads: int | None) 
         chunks=(max(1, min(layout.chunk_rows, rows.shape[0])), *rows.shape[1:]),
         dtype=rows.dtype,
         attributes=attributes,
+        storage_options=layout.storage_options if "://" in path else None,
     )
     if rows.shape[0]:
         starts = tuple(accumulate(rows.chunks[0], initial=0))
@@ -156,7 +171,10 @@ class _Chunks:
 
     def write(self, rows: AnyArray, block: int) -> None:
         """Write a block of rows."""
-        self.array[self.starts[block] : self.starts[block] + len(rows)] = rows
+        span = slice(self.starts[block], self.starts[block] + len(rows))
+        patiently(self.array.__setitem__, span, rows)
+        if "://" in self.folder:  # what comes late is in no output
+            return
         if not os.path.exists(os.path.join(self.folder, "zarr.json")):
             shutil.rmtree(self.folder, ignore_errors=True)
             raise OutputError(f"{self.folder} has been removed while it was written")
@@ -192,7 +210,8 @@ def _on_grid(rows: da.Array, chunk_rows: int) -> da.Array:
 
 
 def _write_parquet(rows: da.Array, path: str, layout: Layout, threads: int | None) -> None:
-    os.mkdir(path)
+    if "://" not in path:
+        os.mkdir(path)
     if rows.ndim == 1:
         rows = rows[:, None]
     files = rows.map_blocks(
@@ -205,6 +224,11 @@ def _write_parquet(rows: da.Array, path: str, layout: Layout, threads: int | Non
         meta=np.empty((0, 0), np.int64),
     )
     _result(files.sum(), threads)
+    if "://" in path:
+        import fsspec
+
+        with fsspec.open(f"{path}/{SUCCESS}", "wb", **(layout.storage_options or {})) as mark:
+            mark.write(b"")
 
 
 def _write_file(
@@ -215,8 +239,18 @@ def _write_file(
 
     names: Sequence[str] = layout.names or [f"f{i}" for i in range(block.shape[1])]
     table = pa.table([np.ascontiguousarray(column) for column in block.T], names=list(names))
-    file = os.path.join(folder, f"part-{block_id[0]:0{digits}d}.parquet")
-    pq.write_table(table, file, row_group_size=layout.chunk_rows)
+    path = f"{folder}/part-{block_id[0]:0{digits}d}.parquet"
+    if "://" not in folder:
+        pq.write_table(table, path, row_group_size=layout.chunk_rows)
+        return np.array([[len(block)]])
+
+    def put() -> None:
+        with fsspec.open(path, "wb", **(layout.storage_options or {})) as file:
+            pq.write_table(table, file, row_group_size=layout.chunk_rows)
+
+    import fsspec
+
+    patiently(put)
     return np.array([[len(block)]])
 
 

@@ -45,6 +45,7 @@ class Shape:
     resident : whether the rows are in memory already.
     local : whether they stay in this process, though there is a cluster.
     buffered : whether blocks are read into buffers of our own, piece by piece.
+    read_bytes : what is asked of storage at once.
     """
 
     n_rows: int | None
@@ -55,6 +56,7 @@ class Shape:
     resident: bool = False
     local: bool = False
     buffered: bool = False
+    read_bytes: int = READ_BYTES
 
     @property
     def unit_bytes(self) -> int:
@@ -83,7 +85,7 @@ class Shape:
 
     def _pieces(self) -> int:
         """Encoded and decoded pieces of the rows that are asked of storage at once."""
-        return 2 * max(READ_BYTES, self.unit_bytes)
+        return 2 * max(self.read_bytes, self.unit_bytes)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from dkmeans.data.blocks import Blocks, Reader
 from dkmeans.data.buffers import Buffers
 from dkmeans.data.cluster import CLUSTER, Cluster, current_client
 from dkmeans.data.graphs import gathered
+from dkmeans.data.retries import counting
 from dkmeans.data.source import kernel_view
 from dkmeans.engine import progress
 from dkmeans.errors import DataError
@@ -73,6 +74,7 @@ class Tally:
     bytes_read: int = 0
     rows: int = 0
     seconds: float = 0.0
+    retries: int = 0
     peak_bytes: int = 0
 
     def plus(self, other: Tally) -> Tally:
@@ -82,17 +84,19 @@ class Tally:
             self.bytes_read + other.bytes_read,
             self.rows + other.rows,
             self.seconds + other.seconds,
+            self.retries + other.retries,
             max(self.peak_bytes, other.peak_bytes),
         )
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """A part with the count of what was read for it, and the peak of the processes that did."""
+    """A part with what was read for it, reads tried again, and the peak of the processes."""
 
     part: Any
     rows: int
     read_bytes: int
+    retries: int = 0
     peak_bytes: int = 0
 
     @staticmethod
@@ -101,6 +105,7 @@ class _Outcome:
             type(outcomes[0].part).combine([o.part for o in outcomes]),
             sum(o.rows for o in outcomes),
             sum(o.read_bytes for o in outcomes),
+            sum(o.retries for o in outcomes),
             max(o.peak_bytes for o in outcomes),
         )
 
@@ -135,8 +140,17 @@ class _Job:
         start, rows = cast(tuple[int, ...], self.offsets)[block], self.sizes[block]
         with self.buffers.lend(rows * reader.shape[1] * reader.dtype.itemsize) as buffer:
             X = buffer.view(reader.dtype).reshape(rows, reader.shape[1])
-            reader.read(start, start + rows, X)
-            return self(X, weights, start, block)
+            with counting() as retried:
+                reader.read(start, start + rows, X)
+            return replace(self(X, weights, start, block), retries=retried.total)
+
+    def load(self, block: int) -> _Outcome:
+        """Read a block into memory of its own."""
+        reader = cast(Reader, self.reader)
+        start, rows = cast(tuple[int, ...], self.offsets)[block], self.sizes[block]
+        with counting() as retried:
+            X = _noted(reader[start : start + rows, :], relay=self.relay)
+        return _Outcome(X, rows, X.nbytes, retried.total)
 
     def _check(self, rows: int, weights: int | None, block: int) -> None:
         if self.sizes and rows != self.sizes[block]:
@@ -155,7 +169,7 @@ class _Job:
         part = self.step(view, np.ascontiguousarray(flat, np.float64), offset, block)
         progress.block_done(len(view), view.nbytes, relay=self.relay)
         peak = peak_bytes() if self.on_cluster else None
-        return _Outcome(part, len(view), view.nbytes, peak or 0)
+        return _Outcome(part, len(view), view.nbytes, peak_bytes=peak or 0)
 
 
 def default_threads() -> int:
@@ -196,6 +210,7 @@ class Passes:
             passes=self.total.passes - self._since.passes,
             bytes_read=self.total.bytes_read - self._since.bytes_read,
             rows=self.total.rows - self._since.rows,
+            retries=self.total.retries - self._since.retries,
             seconds=now - mark,
         )
         self._since, self._mark = self.total, now
@@ -226,6 +241,7 @@ class Passes:
             self.total.passes + (not blocks.counted),
             self.total.bytes_read + (0 if blocks.resident else outcome.read_bytes),
             self.total.rows + outcome.rows,
+            retries=self.total.retries + outcome.retries,
             peak_bytes=max(self.total.peak_bytes, outcome.peak_bytes),
         )
         on_worker = self.cluster is not None and not blocks.in_memory
@@ -237,7 +253,7 @@ class Passes:
         if self.cluster is not None:
             found = self.cluster.result(pieces)
         else:
-            (found,) = self._compute([pieces])
+            found = pieces.compute(scheduler=self._scheduler(), num_workers=self.threads)
         return cast(Sequence[Sequence[AnyArray]], found)
 
     def load(self, blocks: Blocks) -> Blocks:
@@ -246,34 +262,29 @@ class Passes:
             return blocks
         progress.tell("pass_started", "read", blocks.count)
         relay = self.cluster is not None and progress.watched()
-        X = blocks.array.map_blocks(
-            _noted, relay=relay, dtype=blocks.dtype, meta=blocks.array._meta
-        )
-        weights = cast("da.Array | None", blocks.weights)
+        X, retries = _loading(blocks, relay)
+        arrays = [retries, X] if blocks.weights is None else [retries, X, blocks.weights]
         if self.cluster is not None:
-            loaded = self._persist(self.cluster, blocks, X, weights)
+            with progress.relaying(self.cluster.client):
+                retries, *held = self.cluster.held(arrays)
+            retried = int(self.cluster.result(retries))
+            loaded = replace(blocks, X=held[0], weights=(held[1:] or [None])[0], resident=True)
             read_bytes = (blocks.n_rows or 0) * blocks.row_bytes
         else:
-            both = self._compute(_parts_of(X) + ([] if weights is None else _parts_of(weights)))
-            arrays, held = both[: blocks.count], both[blocks.count :] or None
-            sizes = tuple(len(a) for a in arrays)
-            loaded = replace(blocks, X=arrays, weights=held, sizes=sizes, resident=True)
-            read_bytes = sum(a.nbytes for a in arrays)
-        self.total = replace(self.total, bytes_read=self.total.bytes_read + read_bytes)
-        return loaded
-
-    def _persist(
-        self, cluster: Cluster, blocks: Blocks, X: da.Array, weights: da.Array | None
-    ) -> Blocks:
-        """The blocks held by the workers."""
-        with progress.relaying(cluster.client):
-            held = cluster.held([X] if weights is None else [X, weights])
-        return replace(
-            blocks, X=held[0], weights=None if weights is None else held[1], resident=True
+            parts = [part for array in arrays for part in _parts_of(array)]
+            retried, *both = dask.compute(
+                *parts, scheduler=self._scheduler(), num_workers=self.threads
+            )
+            rows, weights = tuple(both[: blocks.count]), tuple(both[blocks.count :]) or None
+            sizes = tuple(len(a) for a in rows)
+            loaded = replace(blocks, X=rows, weights=weights, sizes=sizes, resident=True)
+            read_bytes = sum(a.nbytes for a in rows)
+        self.total = replace(
+            self.total,
+            bytes_read=self.total.bytes_read + read_bytes,
+            retries=self.total.retries + int(retried),
         )
-
-    def _compute(self, delayed: Sequence[Any]) -> tuple[AnyArray, ...]:
-        return tuple(dask.compute(*delayed, scheduler=self._scheduler(), num_workers=self.threads))
+        return loaded
 
     def _scheduler(self) -> Any:
         configured = dask.config.get("scheduler", None)
@@ -339,6 +350,32 @@ def _fold(outcomes: Iterable[_Outcome]) -> _Outcome:
         if len(held) == FAN_IN:
             held = [_Outcome.combine(held)]
     return _Outcome.combine(held)
+
+
+def _loading(blocks: Blocks, relay: bool) -> tuple[da.Array, da.Array]:
+    """The rows as they are kept in memory, and how many reads were tried again for them."""
+    dtype, meta = blocks.dtype, np.empty((0, 0), dtype=blocks.dtype)
+    if isinstance(blocks.X, da.Array):
+        X = blocks.X.map_blocks(_noted, relay=relay, dtype=dtype, meta=blocks.X._meta)
+        return X, da.zeros((), np.int64, chunks=())
+    job = _Job(None, blocks.offsets, relay, cast(Reader, blocks.X), blocks.sizes or ())
+    boxes = _boxes(_load, blocks.count, job=_once(job))
+    X = boxes.map_blocks(
+        _loaded_rows, chunks=(job.sizes, (blocks.n_features,)), dtype=dtype, meta=meta
+    )
+    return X, boxes.map_blocks(_loaded_retries, dtype=np.int64, meta=np.empty((0, 0), int)).sum()
+
+
+def _load(*, job: _Job, block_id: Any = None) -> AnyArray:
+    return _box(job.load(block_id[0]))
+
+
+def _loaded_rows(box: AnyArray) -> AnyArray:
+    return cast(AnyArray, box[0, 0].part)
+
+
+def _loaded_retries(box: AnyArray) -> AnyArray:
+    return np.array([[box[0, 0].retries]])
 
 
 def _noted(X: AnyArray, *, relay: bool) -> AnyArray:
@@ -413,16 +450,14 @@ def _same(box: AnyArray, axis: Any = None, keepdims: Any = None) -> AnyArray:
 def _tree(blocks: Blocks, job: _Job, *, on_cluster: bool) -> da.Array:
     """The pass as a dask array of one element, the outcome; on a cluster, it is finished there."""
     arrays = [] if blocks.weights is None else [blocks.weights]
-    options: dict[str, Any] = {"job": dask.delayed(job, pure=False, traverse=False)}
+    options: dict[str, Any] = {"job": _once(job)}
     function: Any = _map_read
     if isinstance(blocks.X, da.Array):
         function, options["weighted"] = _map, blocks.weights is not None
         arrays.insert(0, blocks.X)
         if job.offsets is None:
             arrays.append(_offsets(blocks.X))
-    meta = np.empty((0, 0), dtype=object)
-    chunks = ((1,) * blocks.count, (1,))
-    boxes = da.map_blocks(function, *arrays, **options, chunks=chunks, dtype=object, meta=meta)
+    boxes = _boxes(function, blocks.count, *arrays, **options)
     if on_cluster and arrays and job.sizes and not blocks.resident:
         boxes = gathered(boxes, job.together, _combine)
     return da.reduction(
@@ -435,8 +470,19 @@ def _tree(blocks: Blocks, job: _Job, *, on_cluster: bool) -> da.Array:
         concatenate=False,
         split_every={0: FAN_IN, 1: 1},
         dtype=object,
-        meta=meta,
+        meta=np.empty((0, 0), dtype=object),
     )
+
+
+def _once(what: Any) -> Any:
+    """What all tasks share, as one task of its own."""
+    return dask.delayed(what, pure=False, traverse=False)
+
+
+def _boxes(function: Any, count: int, *arrays: da.Array, **options: Any) -> da.Array:
+    """A dask array of an object a block, which the function makes."""
+    meta, chunks = np.empty((0, 0), dtype=object), ((1,) * count, (1,))
+    return da.map_blocks(function, *arrays, **options, chunks=chunks, dtype=object, meta=meta)
 
 
 def _offsets(X: da.Array) -> da.Array:
@@ -462,7 +508,7 @@ def map_lazily(blocks: Blocks, model: Any, what: str, dtype: Any, columns: int =
     return da.map_blocks(
         _call,
         X,
-        call=dask.delayed(call, pure=False, traverse=False),
+        call=_once(call),
         chunks=chunks,
         dtype=dtype,
         meta=np.empty((0,) * len(chunks), dtype=dtype),
