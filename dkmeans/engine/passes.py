@@ -88,6 +88,17 @@ class Tally:
             max(self.peak_bytes, other.peak_bytes),
         )
 
+    def since(self, before: Tally, seconds: float) -> Tally:
+        """What was spent after another tally was taken, in so many seconds."""
+        return Tally(
+            self.passes - before.passes,
+            self.bytes_read - before.bytes_read,
+            self.rows - before.rows,
+            seconds,
+            self.retries - before.retries,
+            self.peak_bytes,
+        )
+
 
 @dataclass(frozen=True)
 class _Outcome:
@@ -205,14 +216,7 @@ class Passes:
     def lap(self) -> Tally:
         """What was spent since the last lap."""
         now, mark = time.perf_counter(), self._mark
-        lap = replace(
-            self.total,
-            passes=self.total.passes - self._since.passes,
-            bytes_read=self.total.bytes_read - self._since.bytes_read,
-            rows=self.total.rows - self._since.rows,
-            retries=self.total.retries - self._since.retries,
-            seconds=now - mark,
-        )
+        lap = self.total.since(self._since, now - mark)
         self._since, self._mark = self.total, now
         return lap
 
