@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dkmeans.engine.memory import Plan
     from dkmeans.errors import (
         CheckpointError,
+        ClusterError,
         DataError,
         DkmeansError,
         FormatError,
@@ -38,6 +39,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Checkpoint",
     "CheckpointError",
+    "ClusterError",
     "Comparison",
     "DataError",
     "DkmeansError",

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from dkmeans._typing import AnyArray
-from dkmeans.data.blocks import Blocks, Reader, from_array
+from dkmeans.data.blocks import READ_BYTES, Blocks, Reader, from_array
 from dkmeans.data.source import Source, check_table, working_dtype
 from dkmeans.data.sources import frame_with_weights, is_in_memory, open_source
 from dkmeans.data.sparse_source import is_sparse, open_csr
@@ -55,6 +55,7 @@ class Input:
                 X.n_features,
                 local=self.local,
                 buffered=reader is not None,
+                read_bytes=READ_BYTES if reader is None else reader.read_bytes,
             )
         row_bytes = X.itemsize * X.shape[1]
         return Shape(len(X), 1, 1, row_bytes, X.shape[1], resident=True, local=True)

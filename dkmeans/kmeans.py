@@ -272,23 +272,32 @@ class KMeans(
         cost = Passes(plan.threads, local=given.local).run(blocks, CostStep(self._model()), "score")
         return -exact.to_float(cost.total)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(
+        self, path: str | os.PathLike[str], storage_options: dict[str, Any] | None = None
+    ) -> None:
         """Write the fitted model to one file, without pickle; see :meth:`load`.
 
         ``labels_`` are not saved, nor is a callable ``init`` or a ``RandomState``.
+
+        Parameters
+        ----------
+        path : of the file, or its URI.
+        storage_options : options of the storage behind a URI.
         """
-        conversions.save(self, path)
+        conversions.save(self, path, storage_options)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a model that :meth:`save` wrote.
+    def load(
+        cls, path: str | os.PathLike[str], storage_options: dict[str, Any] | None = None
+    ) -> Self:
+        """Read a model that :meth:`save` wrote, from a path or URI.
 
         Raises
         ------
         FormatError
             If the file is torn or not such a model.
         """
-        return conversions.load(cls, path)
+        return conversions.load(cls, path, storage_options)
 
     def report(self, path: str | os.PathLike[str], X: Any = None) -> None:
         """Write one HTML page on the fitted model: its clusters, pictures, plan and warnings.

@@ -2,8 +2,9 @@
 
 import dask
 import pytest
-from faults import TABLE
 from hypothesis import HealthCheck, settings
+
+from tests.faults import TABLE
 
 common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("dkmeans", max_examples=40, **common)
@@ -29,6 +30,13 @@ def pytest_collection_modifyitems(config, items):
 def long(request):
     """Whether the long form of the fault suite was asked for."""
     return request.config.getoption("--long")
+
+
+@pytest.fixture
+def only_long(long):
+    """Skip, unless the long form of the fault suite was asked for."""
+    if not long:
+        pytest.skip("of the long form; run with --long")
 
 
 def pytest_terminal_summary(terminalreporter):

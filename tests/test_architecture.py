@@ -14,8 +14,8 @@ MODULES = sorted(ROOT.rglob("*.py"))
 LEVELS = {"errors": 0, "_typing": 0, "data": 1, "record": 1, "engine": 2, "cli": 5, "__main__": 6}
 SIDEWAYS = {("data", "record"), ("record", "data")}
 LATE = {  # methods of convenience, which load pictures when they are called
-    ("image", "plot"): {"dkmeans.plot"},
-    ("image", "report"): {"dkmeans.plot.image_report"},
+    ("quantized", "plot"): {"dkmeans.plot"},
+    ("quantized", "report"): {"dkmeans.plot.image_report"},
     ("kmeans", "report"): {"dkmeans.plot.report"},
     ("sweeping", "plot"): {"dkmeans.plot"},
     ("sweeping", "report"): {"dkmeans.plot.report"},
@@ -195,7 +195,7 @@ def test_the_typed_marker_and_version_are_there():
 
 
 def test_each_error_is_also_a_builtin():
-    builtins = (ValueError, TypeError, ImportError)
+    builtins = (ValueError, TypeError, ImportError, RuntimeError)
     found = [
         e
         for e in vars(dkmeans.errors).values()

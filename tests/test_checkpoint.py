@@ -10,11 +10,11 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
-from faults import TABLE
 
 from dkmeans import Checkpoint, CheckpointError, DataError, KMeans, sweep
 from dkmeans.data import durable
 from dkmeans.engine import auto
+from tests.faults import TABLE
 
 N, D = 900, 3
 INITS = ["auto", "k-means||", "k-means++", "random"]

@@ -1,5 +1,6 @@
 import pytest
-from faults import FaultTable
+
+from tests.faults import FaultTable
 
 
 def test_counts_each_fault_and_sums_them():

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from faults import TABLE
+
+from tests.faults import TABLE
 
 N = 20_000  # of which init="auto" searches a sample
 PROGRAM = Path(__file__).with_name("kill_points.py")

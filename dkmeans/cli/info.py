@@ -38,6 +38,8 @@ def _describe(given: options.Given) -> dict[str, Any]:
     from dkmeans.data.parquet_source import looks_like_parquet
 
     path, storage = given["input"], options.storage_options(given)
+    if "://" in path and path.endswith(".npz"):
+        return _model(path, storage)
     if "://" not in path:
         if not os.path.exists(path):
             raise SourceError(f"no such file or folder: {os.path.abspath(path)}")
@@ -51,11 +53,11 @@ def _describe(given: options.Given) -> dict[str, Any]:
 
 
 def _zarr(path: str, component: str | None, storage: dict[str, Any] | None) -> dict[str, Any]:
-    import zarr
+    from dkmeans.data.zarr_source import open_node
 
     try:
-        array: Any = zarr.open(path, mode="r", path=component or "", storage_options=storage)
-    except (OSError, ValueError, KeyError) as error:
+        array = open_node(path, component, storage)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise SourceError(f"{path} is not a Zarr store or a Parquet dataset: {error}") from error
     if not hasattr(array, "shape"):
         arrays = {name: f"{item.shape} {item.dtype}" for name, item in array.arrays()}
@@ -75,11 +77,12 @@ def _zarr(path: str, component: str | None, storage: dict[str, Any] | None) -> d
 
 def _parquet(path: str, storage: dict[str, Any] | None) -> dict[str, Any]:
     import fsspec
-    import pyarrow.dataset as ds
 
-    system, inner = fsspec.core.url_to_fs(path, **(storage or {}))
+    from dkmeans.data.parquet_source import open_dataset
+
+    system, _ = fsspec.core.url_to_fs(path, **(storage or {}))
     try:
-        data = ds.dataset(inner, format="parquet", filesystem=system, partitioning="hive")
+        data = open_dataset(path, storage)
         groups = [group for file in data.get_fragments() for group in file.row_groups]
     except (OSError, ValueError) as error:
         raise SourceError(f"cannot open {path}: {error}") from error
@@ -105,10 +108,13 @@ def _parquet_bytes(schema: Any, rows: int) -> int | None:
         return None
 
 
-def _model(path: str) -> dict[str, Any]:
+def _model(path: str, storage: dict[str, Any] | None = None) -> dict[str, Any]:
+    import fsspec
+
     from dkmeans import KMeans
 
-    model = KMeans.load(path)
+    model = KMeans.load(path, storage)
+    system, inner = fsspec.core.url_to_fs(path, **(storage or {}))
     names = getattr(model, "feature_names_in_", None)
     return {
         "kind": "model",
@@ -124,7 +130,7 @@ def _model(path: str) -> dict[str, Any]:
         "seed": model.random_state,
         "passes": model.history_.passes,
         "bytes_read": model.history_.bytes_read,
-        "bytes_stored": os.path.getsize(path),
+        "bytes_stored": system.size(inner),
     }
 
 

@@ -9,7 +9,6 @@ current ``distributed.Client`` where there is one and on dask's threads otherwis
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,9 @@ from dask.system import CPU_COUNT
 from dkmeans._typing import AnyArray, Floats
 from dkmeans.data.blocks import Blocks, Reader
 from dkmeans.data.buffers import Buffers
+from dkmeans.data.cluster import CLUSTER, Cluster, current_client
+from dkmeans.data.graphs import gathered
+from dkmeans.data.retries import counting
 from dkmeans.data.source import kernel_view
 from dkmeans.engine import progress
 from dkmeans.errors import DataError
@@ -34,8 +36,9 @@ FAN_IN = 8  # parts combined at once
 TASKS_PER_THREAD = 64  # at least, before small blocks share a task: threads end a pass together
 TASK_BYTES = 64 * 2**20  # of the blocks that share a task, at most
 _PLACES, _PEEKED = 4, 64  # where rows are looked at without a pass, and how many in each place
+CLUSTER_TASK_BYTES = 512 * 2**20  # likewise on a cluster, whose scheduler does a thousand a second
+HELD_BYTES = 4 * 2**20  # likewise where a task has all of its blocks at once
 _NO_WEIGHTS = np.empty(0)
-_CLUSTER = (None, "dask.distributed", "distributed")  # schedulers that a client stands for
 
 
 class _Part(Protocol):
@@ -71,6 +74,7 @@ class Tally:
     bytes_read: int = 0
     rows: int = 0
     seconds: float = 0.0
+    retries: int = 0
     peak_bytes: int = 0
 
     def plus(self, other: Tally) -> Tally:
@@ -80,17 +84,30 @@ class Tally:
             self.bytes_read + other.bytes_read,
             self.rows + other.rows,
             self.seconds + other.seconds,
+            self.retries + other.retries,
             max(self.peak_bytes, other.peak_bytes),
+        )
+
+    def since(self, before: Tally, seconds: float) -> Tally:
+        """What was spent after another tally was taken, in so many seconds."""
+        return Tally(
+            self.passes - before.passes,
+            self.bytes_read - before.bytes_read,
+            self.rows - before.rows,
+            seconds,
+            self.retries - before.retries,
+            self.peak_bytes,
         )
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """A part with the count of what was read for it, and the peak of the processes that did."""
+    """A part with what was read for it, reads tried again, and the peak of the processes."""
 
     part: Any
     rows: int
     read_bytes: int
+    retries: int = 0
     peak_bytes: int = 0
 
     @staticmethod
@@ -99,6 +116,7 @@ class _Outcome:
             type(outcomes[0].part).combine([o.part for o in outcomes]),
             sum(o.rows for o in outcomes),
             sum(o.read_bytes for o in outcomes),
+            sum(o.retries for o in outcomes),
             max(o.peak_bytes for o in outcomes),
         )
 
@@ -117,13 +135,14 @@ class _Job:
     reader: Reader | None = None
     sizes: tuple[int, ...] = ()
     buffers: Buffers = field(default_factory=Buffers)
-    together: int = 1  # blocks that a task reads, one after another
+    together: int = 1  # blocks that share a task
     on_cluster: bool = False
 
     def read(self, weights: AnyArray | None, task: int) -> _Outcome:
-        """Read the blocks of a task in turn, and do the step to each."""
-        first = task * self.together
-        blocks = range(first, min(first + self.together, len(self.sizes)))
+        """Read the blocks of a task in turn, one where it has weights, and do the step to each."""
+        together = self.together if weights is None else 1
+        first = task * together
+        blocks = range(first, min(first + together, len(self.sizes)))
         return reduce(_Outcome.join, (self._read(weights, block) for block in blocks))
 
     def _read(self, weights: AnyArray | None, block: int) -> _Outcome:
@@ -132,8 +151,17 @@ class _Job:
         start, rows = cast(tuple[int, ...], self.offsets)[block], self.sizes[block]
         with self.buffers.lend(rows * reader.shape[1] * reader.dtype.itemsize) as buffer:
             X = buffer.view(reader.dtype).reshape(rows, reader.shape[1])
-            reader.read(start, start + rows, X)
-            return self(X, weights, start, block)
+            with counting() as retried:
+                reader.read(start, start + rows, X)
+            return replace(self(X, weights, start, block), retries=retried.total)
+
+    def load(self, block: int) -> _Outcome:
+        """Read a block into memory of its own."""
+        reader = cast(Reader, self.reader)
+        start, rows = cast(tuple[int, ...], self.offsets)[block], self.sizes[block]
+        with counting() as retried:
+            X = _noted(reader[start : start + rows, :], relay=self.relay)
+        return _Outcome(X, rows, X.nbytes, retried.total)
 
     def _check(self, rows: int, weights: int | None, block: int) -> None:
         if self.sizes and rows != self.sizes[block]:
@@ -152,20 +180,7 @@ class _Job:
         part = self.step(view, np.ascontiguousarray(flat, np.float64), offset, block)
         progress.block_done(len(view), view.nbytes, relay=self.relay)
         peak = peak_bytes() if self.on_cluster else None
-        return _Outcome(part, len(view), view.nbytes, peak or 0)
-
-
-def current_client() -> Any | None:
-    """The ``distributed.Client`` that dask would use now, if any."""
-    configured = dask.config.get("scheduler", None)
-    if "distributed" not in sys.modules or configured not in _CLUSTER:
-        return None
-    from distributed import default_client
-
-    try:
-        return default_client()
-    except ValueError:
-        return None
+        return _Outcome(part, len(view), view.nbytes, peak_bytes=peak or 0)
 
 
 def default_threads() -> int:
@@ -188,7 +203,8 @@ class Passes:
     """
 
     def __init__(self, threads: int | None = None, *, local: bool = False) -> None:
-        self.client = None if local else current_client()
+        client = None if local else current_client()
+        self.cluster = None if client is None else Cluster(client)
         self.threads = threads or default_threads()
         self.every = math.inf
         self.total = Tally()
@@ -200,13 +216,7 @@ class Passes:
     def lap(self) -> Tally:
         """What was spent since the last lap."""
         now, mark = time.perf_counter(), self._mark
-        lap = replace(
-            self.total,
-            passes=self.total.passes - self._since.passes,
-            bytes_read=self.total.bytes_read - self._since.bytes_read,
-            rows=self.total.rows - self._since.rows,
-            seconds=now - mark,
-        )
+        lap = self.total.since(self._since, now - mark)
         self._since, self._mark = self.total, now
         return lap
 
@@ -235,16 +245,19 @@ class Passes:
             self.total.passes + (not blocks.counted),
             self.total.bytes_read + (0 if blocks.resident else outcome.read_bytes),
             self.total.rows + outcome.rows,
+            retries=self.total.retries + outcome.retries,
             peak_bytes=max(self.total.peak_bytes, outcome.peak_bytes),
         )
-        on_worker = self.client is not None and not blocks.in_memory
+        on_worker = self.cluster is not None and not blocks.in_memory
         return cast(P, outcome.part if on_worker else finished(step, outcome.part, self.threads))
 
     def peek(self, columns: Sequence[Any]) -> Sequence[Sequence[AnyArray]]:
         """A few rows of each of several arrays or readers, the same of all, spread over them."""
-        scheduler = self.client or self._scheduler()
-        pieces = [_spread(rows) for rows in columns]
-        (found,) = dask.compute(pieces, scheduler=scheduler, num_workers=self.threads)
+        pieces = dask.delayed([_spread(rows) for rows in columns])
+        if self.cluster is not None:
+            found = self.cluster.result(pieces)
+        else:
+            found = pieces.compute(scheduler=self._scheduler(), num_workers=self.threads)
         return cast(Sequence[Sequence[AnyArray]], found)
 
     def load(self, blocks: Blocks) -> Blocks:
@@ -252,40 +265,34 @@ class Passes:
         if isinstance(blocks.X, tuple):
             return blocks
         progress.tell("pass_started", "read", blocks.count)
-        relay = self.client is not None and progress.watched()
-        X = blocks.array.map_blocks(
-            _noted, relay=relay, dtype=blocks.dtype, meta=blocks.array._meta
-        )
-        weights = cast("da.Array | None", blocks.weights)
-        if self.client is not None:
-            loaded = self._persist(blocks, X, weights)
+        relay = self.cluster is not None and progress.watched()
+        X, retries = _loading(blocks, relay)
+        arrays = [retries, X] if blocks.weights is None else [retries, X, blocks.weights]
+        if self.cluster is not None:
+            with progress.relaying(self.cluster.client):
+                retries, *held = self.cluster.held(arrays)
+            retried = int(self.cluster.result(retries))
+            loaded = replace(blocks, X=held[0], weights=(held[1:] or [None])[0], resident=True)
             read_bytes = (blocks.n_rows or 0) * blocks.row_bytes
         else:
-            both = self._compute(_parts_of(X) + ([] if weights is None else _parts_of(weights)))
-            arrays, held = both[: blocks.count], both[blocks.count :] or None
-            sizes = tuple(len(a) for a in arrays)
-            loaded = replace(blocks, X=arrays, weights=held, sizes=sizes, resident=True)
-            read_bytes = sum(a.nbytes for a in arrays)
-        self.total = replace(self.total, bytes_read=self.total.bytes_read + read_bytes)
-        return loaded
-
-    def _persist(self, blocks: Blocks, X: da.Array, weights: da.Array | None) -> Blocks:
-        """The blocks held by the workers."""
-        from distributed import wait
-
-        with progress.relaying(self.client):
-            held = cast(Any, self.client).persist([X] if weights is None else [X, weights])
-            wait(held)
-        return replace(
-            blocks, X=held[0], weights=None if weights is None else held[1], resident=True
+            parts = [part for array in arrays for part in _parts_of(array)]
+            retried, *both = dask.compute(
+                *parts, scheduler=self._scheduler(), num_workers=self.threads
+            )
+            rows, weights = tuple(both[: blocks.count]), tuple(both[blocks.count :]) or None
+            sizes = tuple(len(a) for a in rows)
+            loaded = replace(blocks, X=rows, weights=weights, sizes=sizes, resident=True)
+            read_bytes = sum(a.nbytes for a in rows)
+        self.total = replace(
+            self.total,
+            bytes_read=self.total.bytes_read + read_bytes,
+            retries=self.total.retries + int(retried),
         )
-
-    def _compute(self, delayed: Sequence[Any]) -> tuple[AnyArray, ...]:
-        return tuple(dask.compute(*delayed, scheduler=self._scheduler(), num_workers=self.threads))
+        return loaded
 
     def _scheduler(self) -> Any:
         configured = dask.config.get("scheduler", None)
-        return "threads" if configured in _CLUSTER else configured
+        return "threads" if configured in CLUSTER else configured
 
     def _run_threads(self, blocks: Blocks, step: Step[P]) -> _Outcome:
         job = _Job(step, blocks.offsets, False, sizes=blocks.sizes or ())
@@ -303,26 +310,32 @@ class Passes:
             return _fold(pool.map(lambda item: job(*item), work))
 
     def _together(self, blocks: Blocks) -> int:
-        """Small blocks that a task reads: a task of a cluster can cost as much as a MiB of rows."""
-        sizes = blocks.sizes or ()
-        if blocks.weights is not None:  # a task has those of one block
+        """Small blocks that share a task, which costs more than they do."""
+        sizes, cluster = blocks.sizes or (), self.cluster
+        in_turn = isinstance(blocks.X, Reader) and blocks.weights is None
+        if not sizes or blocks.resident or not (in_turn or cluster):
             return 1
-        threads = self.threads if self.client is None else sum(self.client.nthreads().values())
+        threads = self.threads if cluster is None else cluster.threads()
         fair = len(sizes) // (TASKS_PER_THREAD * max(1, threads))
-        return max(1, min(fair, TASK_BYTES // max(1, max(sizes) * blocks.row_bytes)))
+        most = (TASK_BYTES if cluster is None else CLUSTER_TASK_BYTES) if in_turn else HELD_BYTES
+        return max(1, min(fair, most // max(1, max(sizes) * blocks.row_bytes)))
 
     def _run_dask(self, blocks: Blocks, step: Step[P]) -> _Outcome:
-        relay = self.client is not None and progress.watched()
-        job = _Job(step, blocks.offsets, relay, sizes=blocks.sizes or ())
-        job = replace(job, on_cluster=self.client is not None)
+        cluster = self.cluster
+        relay = cluster is not None and progress.watched()
+        together = self._together(blocks)
+        sizes, on_cluster = blocks.sizes or (), cluster is not None
+        job = _Job(
+            step, blocks.offsets, relay, sizes=sizes, together=together, on_cluster=on_cluster
+        )
         if isinstance(blocks.X, Reader):
-            together = self._together(blocks)
-            job = replace(job, reader=blocks.X, buffers=self._buffers, together=together)
-            blocks = replace(blocks, sizes=_sums(job.sizes, together))
-        outcome = _tree(blocks, job, on_cluster=self.client is not None)
-        if self.client is not None:
-            with progress.relaying(self.client):
-                result = outcome.compute(scheduler=self.client)
+            job = replace(job, reader=blocks.X, buffers=self._buffers)
+            if blocks.weights is None:
+                blocks = replace(blocks, sizes=_sums(job.sizes, together))
+        outcome = _tree(blocks, job, on_cluster=on_cluster)
+        if cluster is not None:
+            with progress.relaying(cluster.client):
+                result = cluster.result(outcome)
         else:
             result = outcome.compute(scheduler=self._scheduler(), num_workers=self.threads)
         return cast(_Outcome, result[0, 0])
@@ -341,6 +354,32 @@ def _fold(outcomes: Iterable[_Outcome]) -> _Outcome:
         if len(held) == FAN_IN:
             held = [_Outcome.combine(held)]
     return _Outcome.combine(held)
+
+
+def _loading(blocks: Blocks, relay: bool) -> tuple[da.Array, da.Array]:
+    """The rows as they are kept in memory, and how many reads were tried again for them."""
+    dtype, meta = blocks.dtype, np.empty((0, 0), dtype=blocks.dtype)
+    if isinstance(blocks.X, da.Array):
+        X = blocks.X.map_blocks(_noted, relay=relay, dtype=dtype, meta=blocks.X._meta)
+        return X, da.zeros((), np.int64, chunks=())
+    job = _Job(None, blocks.offsets, relay, cast(Reader, blocks.X), blocks.sizes or ())
+    boxes = _boxes(_load, blocks.count, job=_once(job))
+    X = boxes.map_blocks(
+        _loaded_rows, chunks=(job.sizes, (blocks.n_features,)), dtype=dtype, meta=meta
+    )
+    return X, boxes.map_blocks(_loaded_retries, dtype=np.int64, meta=np.empty((0, 0), int)).sum()
+
+
+def _load(*, job: _Job, block_id: Any = None) -> AnyArray:
+    return _box(job.load(block_id[0]))
+
+
+def _loaded_rows(box: AnyArray) -> AnyArray:
+    return cast(AnyArray, box[0, 0].part)
+
+
+def _loaded_retries(box: AnyArray) -> AnyArray:
+    return np.array([[box[0, 0].retries]])
 
 
 def _noted(X: AnyArray, *, relay: bool) -> AnyArray:
@@ -415,16 +454,16 @@ def _same(box: AnyArray, axis: Any = None, keepdims: Any = None) -> AnyArray:
 def _tree(blocks: Blocks, job: _Job, *, on_cluster: bool) -> da.Array:
     """The pass as a dask array of one element, the outcome; on a cluster, it is finished there."""
     arrays = [] if blocks.weights is None else [blocks.weights]
-    options: dict[str, Any] = {"job": dask.delayed(job, pure=False, traverse=False)}
+    options: dict[str, Any] = {"job": _once(job)}
     function: Any = _map_read
     if isinstance(blocks.X, da.Array):
         function, options["weighted"] = _map, blocks.weights is not None
         arrays.insert(0, blocks.X)
         if job.offsets is None:
             arrays.append(_offsets(blocks.X))
-    meta = np.empty((0, 0), dtype=object)
-    chunks = ((1,) * blocks.count, (1,))
-    boxes = da.map_blocks(function, *arrays, **options, chunks=chunks, dtype=object, meta=meta)
+    boxes = _boxes(function, blocks.count, *arrays, **options)
+    if on_cluster and arrays and job.sizes and not blocks.resident:
+        boxes = gathered(boxes, job.together, _combine)
     return da.reduction(
         boxes,
         chunk=_same,
@@ -435,8 +474,19 @@ def _tree(blocks: Blocks, job: _Job, *, on_cluster: bool) -> da.Array:
         concatenate=False,
         split_every={0: FAN_IN, 1: 1},
         dtype=object,
-        meta=meta,
+        meta=np.empty((0, 0), dtype=object),
     )
+
+
+def _once(what: Any) -> Any:
+    """What all tasks share, as one task of its own."""
+    return dask.delayed(what, pure=False, traverse=False)
+
+
+def _boxes(function: Any, count: int, *arrays: da.Array, **options: Any) -> da.Array:
+    """A dask array of an object a block, which the function makes."""
+    meta, chunks = np.empty((0, 0), dtype=object), ((1,) * count, (1,))
+    return da.map_blocks(function, *arrays, **options, chunks=chunks, dtype=object, meta=meta)
 
 
 def _offsets(X: da.Array) -> da.Array:
@@ -462,7 +512,7 @@ def map_lazily(blocks: Blocks, model: Any, what: str, dtype: Any, columns: int =
     return da.map_blocks(
         _call,
         X,
-        call=dask.delayed(call, pure=False, traverse=False),
+        call=_once(call),
         chunks=chunks,
         dtype=dtype,
         meta=np.empty((0,) * len(chunks), dtype=dtype),

@@ -130,13 +130,7 @@ class Recording(Log):
         """Write an entry with what was spent for it."""
         arrays: list[AnyArray] = []
         before, after = self._before, self._passes.total
-        spent = Tally(
-            after.passes - before.passes,
-            after.bytes_read - before.bytes_read,
-            after.rows - before.rows,
-            time.perf_counter() - self._mark,
-            after.peak_bytes,
-        )
+        spent = after.since(before, time.perf_counter() - self._mark)
         plain = encode((spent, values), arrays)
         self._entries.add(Entry(name, plain, arrays))
         self._begin()

@@ -57,7 +57,7 @@ class ScaledRows(Reader):
 
     def __init__(self, reader: Reader, scaling: Scaling, dtype: np.dtype[Any]) -> None:
         self.reader, self.scaling, self.dtype = reader, scaling, dtype
-        self.shape, self.unit = reader.shape, reader.unit
+        self.shape, self.unit, self.read_bytes = reader.shape, reader.unit, reader.read_bytes
 
     def read(self, start: int, stop: int, out: AnyArray) -> None:
         """Write the scaled rows to ``out``."""

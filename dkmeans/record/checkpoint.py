@@ -19,6 +19,7 @@ import numpy as np
 from dkmeans._typing import AnyArray
 from dkmeans.errors import CheckpointError
 from dkmeans.record.codec import dtype_of
+from dkmeans.record.parsing import strict_json
 
 FORMAT, VERSION = "dkmeans-checkpoint", 1
 FIRST = "000000.entry"
@@ -176,7 +177,7 @@ def parse(raw: bytes) -> tuple[dict[str, Any], list[AnyArray], str]:
     if digest.digest() != raw[len(body) :]:
         raise ValueError("its checksum is not that of its bytes")
     try:
-        head = json.loads(line, parse_constant=_refuse_constant)
+        head = strict_json(line)
     except RecursionError as error:
         raise ValueError("its values are nested too deeply") from error
     if head.get("version") != VERSION:
@@ -208,10 +209,6 @@ def _arrays(types: Any, raw: memoryview) -> list[AnyArray]:
     if start != len(raw):
         raise ValueError("its arrays have fewer bytes than it has")
     return found
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _name(number: int) -> str:
