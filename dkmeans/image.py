@@ -13,8 +13,9 @@ from sklearn.exceptions import ConvergenceWarning
 from dkmeans.data.image_source import Image, open_image
 from dkmeans.engine import color_spaces
 from dkmeans.errors import DataError
-from dkmeans.palettes import Search, distinct_palettes, few_pass_palettes
+from dkmeans.palettes import Search, distinct_palettes
 from dkmeans.quantized import Quantized
+from dkmeans.raster_palettes import few_pass_palettes
 
 
 def quantize(

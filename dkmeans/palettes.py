@@ -1,25 +1,21 @@
-"""The colours that stand for the pixels of an image: two roads to them."""
+"""The colours that stand for the pixels of an image, found from its distinct ones."""
 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import dask.array as da
 import numpy as np
 from dask.utils import format_bytes
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.data import blocks as _blocks
 from dkmeans.data.image_source import Image
-from dkmeans.data.nodata import blanked, taking_part
-from dkmeans.data.source import center_dtype, kernel_view
+from dkmeans.data.source import kernel_view
 from dkmeans.engine import color_spaces, exact
 from dkmeans.engine.distinct import (
     Counts,
@@ -31,14 +27,13 @@ from dkmeans.engine.distinct import (
     unpack,
 )
 from dkmeans.engine.memory import DASK_FACTOR, FIXED_BYTES, code_bytes, give_back, memory_limit
-from dkmeans.engine.painting import ErrorStep, Labeller, Scaled
+from dkmeans.engine.painting import Labeller, Scaled
 from dkmeans.engine.passes import Passes, default_threads
 from dkmeans.engine.predict import Model
 from dkmeans.engine.scaling import Scaling
 from dkmeans.errors import DataError, MemoryLimitError
 from dkmeans.kmeans import KMeans
 from dkmeans.preprocessing import StandardScaler
-from dkmeans.sweeping import Sweep, sweep
 
 _RESTARTS = 3, 10  # of distinct colours, at least and at most
 _CHEAP = 2**25  # distances from distinct colours to centers, up to which there are more restarts
@@ -116,7 +111,7 @@ class Palette:
     space: str = "srgb"
 
 
-def _threads(image: Image, limit: int, held: int = 0) -> int:
+def threads_for(image: Image, limit: int, held: int = 0) -> int:
     """Blocks of the image that fit in memory at once beside what is held, as there are threads."""
     pixels = max(image.pixels.chunks[0]) * max(image.pixels.chunks[1])
     copies = DASK_FACTOR * image.pixels.shape[2] * image.dtype.itemsize
@@ -139,7 +134,7 @@ def count_colors(image: Image, limit: int) -> Counts:
     """
     columns, total = image.colors, None
     dense = Total.pays(columns, image.n_pixels)
-    threads = _threads(image, limit, code_bytes() + (Total.n_bytes(columns) if dense else 0))
+    threads = threads_for(image, limit, code_bytes() + (Total.n_bytes(columns) if dense else 0))
     passes = Passes(threads, local=image.local)
     if dense and passes.cluster is None:
         total = Total(columns, image.n_pixels)
@@ -147,11 +142,12 @@ def count_colors(image: Image, limit: int) -> Counts:
     step = CountStep(columns, image.alpha, total, image.nodata)
     counts = passes.run(blocks, step, "colors")
     if not len(counts.codes):
-        raise _nothing(image)
+        raise nothing_takes_part(image)
     return counts
 
 
-def _nothing(image: Image) -> DataError:
+def nothing_takes_part(image: Image) -> DataError:
+    """The error for an image without a pixel that takes part."""
     nodata = "" if image.nodata is None else f" or {image.nodata}, its nodata"
     return DataError(
         f"every pixel of {image.where} is transparent, NaN{nodata}: there is no colour to find"
@@ -228,7 +224,7 @@ def _palette_of(distinct: _Colors, k: int, search: Search) -> Palette:
     for piece in _pieces(len(labels)):
         found = np.bincount(labels[piece], distinct.weights[piece], len(centers))
         sizes += found.astype(np.int64)
-    order = _largest_first(sizes)
+    order = largest_first(sizes)
     rank = np.empty(len(centers), np.min_scalar_type(len(centers)))
     rank[order] = np.arange(len(order))
     labels, centers = rank[labels], search.in_units(centers[order])
@@ -262,7 +258,7 @@ def _pieces(n: int) -> list[slice]:
     return [slice(start, start + _PIECE) for start in range(0, n, _PIECE)]
 
 
-def _largest_first(sizes: Ints) -> Ints:
+def largest_first(sizes: Ints) -> Ints:
     """Labels in the order of their sizes, without those that no pixel has."""
     return np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]
 
@@ -307,120 +303,3 @@ def rounded(colors: Floats, dtype: np.dtype[Any]) -> AnyArray:
         return colors.astype(dtype)
     limits = np.iinfo(dtype)
     return np.clip(np.rint(colors), limits.min, limits.max).astype(dtype)
-
-
-def few_pass_palettes(image: Image, numbers: Sequence[int], search: Search) -> list[Palette]:
-    """For each number of colours the palette that :class:`~dkmeans.KMeans` finds, on shared passes.
-
-    Of floats, pixels that take no part are made NaN, and bands that are standardized are floats.
-    Integers have no NaN: there such pixels have the weight 0.
-    """
-    as_floats = image.dtype.kind == "f" or search.standardize
-    rows, weights = _blanked_rows(image) if as_floats else _rows_and_weights(image)
-    X = rows.compute(scheduler="threads") if image.local else rows
-    if search.standardize:
-        search, X = _standardized(image, X, search)
-    policy = "omit" if as_floats else "raise"
-    fits, most = _swept(image, X, weights, numbers, search)
-    models = [fits.models[min(k, most)] for k in numbers]
-    fitted = [Model(m.cluster_centers_.astype(np.float64), policy, None) for m in models]
-    centers = [search.in_units(model.centers) for model in fitted]
-    colors = [rounded(each, image.dtype) for each in centers]
-    limit = memory_limit(search.memory_limit, local=image.local)
-    passes = Passes(_threads(image, limit), local=image.local)
-    step = ErrorStep(tuple(search.labeller(model) for model in fitted), tuple(colors))
-    errors = passes.run(_blocks.from_dask(rows, weights), step, "errors")
-    found = []
-    for at, model in enumerate(models):
-        sizes = errors.sizes[at]
-        order = _largest_first(sizes)
-        found.append(
-            Palette(
-                colors[at][order],
-                centers[at][order],
-                sizes[order],
-                model.inertia_,
-                exact.to_float(errors.totals[at]),
-                search.labeller(replace(fitted[at], centers=fitted[at].centers[order])),
-                fits.passes + 1 + search.standardize,
-                model.history_.seconds,
-            )
-        )
-    return found
-
-
-def _swept(
-    image: Image, X: Any, weights: Any, numbers: Sequence[int], search: Search
-) -> tuple[Sweep, int]:
-    """Fits to at most as many colours as pixels take part, and how many these can be."""
-    most = image.n_pixels
-    options = {
-        "sample_weight": weights,
-        "metrics": (),
-        "n_init": search.n_init,
-        "random_state": search.random_state,
-        "memory_limit": search.memory_limit,
-        "nan_policy": "raise" if X.dtype.kind in "iu" else "omit",
-    }
-    with warnings.catch_warnings():  # of fewer clusters, where quantize tells of fewer colours
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        try:
-            return sweep(X, sorted({min(k, most) for k in numbers}), **options), most
-        except ValueError:
-            most = _n_taking_part(image)
-            if most == 0:
-                raise _nothing(image) from None
-            if most >= min(max(numbers), image.n_pixels):
-                raise
-        return sweep(X, sorted({min(k, most) for k in numbers}), **options), most
-
-
-def _n_taking_part(image: Image) -> int:
-    """Pixels that take part, which takes a pass; it is only of use where they are too few."""
-    rows, weights = _rows_and_weights(image)
-    keep = da.isfinite(rows).all(axis=1)
-    keep = keep if weights is None else keep & (weights > 0)
-    return int(keep.sum().compute(**({"scheduler": "threads"} if image.local else {})))
-
-
-def _standardized(image: Image, X: Any, search: Search) -> tuple[Search, Any]:
-    """The search with its scaler, which takes a pass to fit, and rows that are scaled as read."""
-    scaler = StandardScaler(memory_limit=search.memory_limit).fit(X)
-    if np.isnan(scaler.mean_).any():
-        raise _nothing(image)
-    return replace(search, scaler=scaler), scaler.transform(X)
-
-
-def _blanked_rows(image: Image) -> tuple[da.Array, None]:
-    """Pixels as rows of their colours in floats, NaN where they take no part."""
-    rows = image.rows()
-    if image.dtype.kind == "f" and not image.alpha and image.nodata is None:
-        return rows, None
-    dtype = center_dtype(image.dtype)
-    kept = rows.map_blocks(
-        blanked,
-        image.colors,
-        image.alpha,
-        image.nodata,
-        chunks=(rows.chunks[0], (image.colors,)),
-        dtype=dtype,
-        meta=np.empty((0, 0), dtype),
-    )
-    return kept, None
-
-
-def _rows_and_weights(image: Image) -> tuple[da.Array, da.Array | None]:
-    """Pixels as rows of their colours, weighted with 0 where they take no part."""
-    rows = image.rows()
-    if not image.alpha and image.nodata is None:
-        return rows, None
-    weights = rows.map_blocks(
-        taking_part,
-        image.colors,
-        image.alpha,
-        image.nodata,
-        drop_axis=1,
-        dtype=bool,
-        meta=np.empty(0, bool),
-    )
-    return rows[:, : image.colors], weights.astype(np.float64)
