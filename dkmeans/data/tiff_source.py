@@ -78,8 +78,8 @@ class TiffPixels:
 
     def _decoded(self, page: Any, key: tuple[slice, ...]) -> AnyArray:
         """The lines and columns of a key from the tiles or strips that have some of them."""
-        top, bottom, _ = key[0].indices(self.shape[0])
-        left, right, _ = key[1].indices(self.shape[1])
+        top, bottom, down = key[0].indices(self.shape[0])
+        left, right, along = key[1].indices(self.shape[1])
         height, width = self._segment
         across = -(-self.shape[1] // width)
         block = np.zeros((bottom - top, right - left, *self.shape[2:]), self.dtype)
@@ -94,7 +94,7 @@ class TiffPixels:
                 block[y : y + len(part), x : x + part.shape[1]] = part.reshape(
                     *part.shape[:2], *self.shape[2:]
                 )
-        return block
+        return np.ascontiguousarray(block[::down, ::along, *key[2:]])
 
     def _segment_of(self, page: Any, index: int) -> AnyArray | None:
         """One tile or strip (height, width, bands), decoded."""
