@@ -27,8 +27,9 @@ from dkmeans.data.sources import is_in_memory, open_source
 from dkmeans.data.sparse_source import is_sparse, open_csr
 from dkmeans.engine import exact
 from dkmeans.engine.memory import Plan, Work
-from dkmeans.engine.passes import Passes, map_lazily
+from dkmeans.engine.passes import Passes
 from dkmeans.engine.predict import CostStep, FillStep, Model
+from dkmeans.engine.trees import map_lazily
 from dkmeans.errors import DataError
 from dkmeans.fitting import fit_models, plan_of, work_of
 from dkmeans.inputs import Input, check_input

@@ -15,7 +15,8 @@ from dask.utils import format_bytes, parse_bytes
 from dkmeans.data.blocks import READ_BYTES
 from dkmeans.data.cluster import Cluster, current_client
 from dkmeans.engine.lloyd import KEPT_SHARE, MAX_RELOCATED
-from dkmeans.engine.passes import FAN_IN, default_threads
+from dkmeans.engine.passes import default_threads
+from dkmeans.engine.trees import FAN_IN
 from dkmeans.errors import MemoryLimitError
 
 BLOCK_BYTES = 64 * 2**20  # what blocks are joined or cut toward

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 
 from dkmeans._typing import AnyArray, Floats
 from dkmeans.data.blocks import Blocks
-from dkmeans.engine.passes import Passes, Step, finished
+from dkmeans.engine.jobs import Step, finished
+from dkmeans.engine.passes import Passes
 
 T = TypeVar("T")
 

@@ -14,9 +14,10 @@ from dkmeans.data.blocks import Blocks
 from dkmeans.engine import progress
 from dkmeans.engine.auto import auto
 from dkmeans.engine.dedupe import DistinctStep
+from dkmeans.engine.jobs import Step
 from dkmeans.engine.journal import Journal
 from dkmeans.engine.lloyd import Fit, Room, Run, lloyd
-from dkmeans.engine.passes import Passes, Step
+from dkmeans.engine.passes import Passes
 from dkmeans.engine.programs import Log, Memo, Program, ask_together, run_together
 from dkmeans.engine.seeding import Seeding, in_memory_rows, seed_centers
 from dkmeans.engine.settle import Stop

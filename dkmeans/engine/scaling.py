@@ -11,7 +11,7 @@ import numpy as np
 from dkmeans._typing import AnyArray, Floats
 from dkmeans.data.blocks import Reader, from_dask
 from dkmeans.data.source import Source, center_dtype
-from dkmeans.engine.passes import map_lazily
+from dkmeans.engine.trees import map_lazily
 
 
 @dataclass(frozen=True)
