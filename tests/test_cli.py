@@ -266,7 +266,7 @@ def test_numbers_of_clusters_are_listed_or_given_as_ranges(text, numbers):
 
 
 def test_sweep_streams_a_store_larger_than_its_limit(here):
-    limit, copies = 384 * 2**20, 26
+    limit, copies = 400 * 2**20, 26
     rows = Blobs(2**14, 256, 3, seed=0).rows(0, 2**14)
     shape = copies * len(rows), 256
     store = zarr.create_array("X.zarr", shape=shape, chunks=rows.shape, dtype="f4")
