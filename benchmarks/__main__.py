@@ -19,6 +19,7 @@ SECTIONS = {  # name -> module with a function ``run(*, quick)``
     "sweep": "sweep",
     "out-of-core": "out_of_core",
     "growth": "growth",
+    "scaling": "scaling",
     "images": "images",
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")

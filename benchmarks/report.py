@@ -49,6 +49,7 @@ class Section:
     notes: Sequence[str] = ()
     more: Sequence[Table] = ()
     pictures: Mapping[str, bytes] = field(default_factory=dict)  # file name -> its bytes
+    quoted: Mapping[str, Section] = field(default_factory=dict)  # document -> what it says of this
 
     def markdown(self) -> str:
         """The section as Markdown."""
@@ -151,3 +152,7 @@ def write_section(out: Path, name: str, section: Section) -> None:
     out.write_text(text, encoding="utf-8")
     for picture, data in section.pictures.items():
         out.with_name(picture).write_bytes(data)
+    for document, part in section.quoted.items():
+        quoting = out.parents[1] / document
+        if quoting.exists():  # results may be written elsewhere than into the repository
+            write_section(quoting, name, part)

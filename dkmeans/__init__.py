@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dkmeans import metrics, plot, preprocessing
+    from dkmeans.checkpointing import Checkpoint
     from dkmeans.comparing import Comparison, InitComparison, compare, compare_inits
     from dkmeans.data.sinks import write_labels
     from dkmeans.data.sources import open_source
     from dkmeans.engine.memory import Plan
     from dkmeans.errors import (
+        CheckpointError,
+        ClusterError,
         DataError,
         DkmeansError,
         FormatError,
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "ClusterError",
     "Comparison",
     "DataError",
     "DkmeansError",
@@ -66,6 +72,7 @@ __all__ = [
 
 _MODULES = {"metrics", "plot", "preprocessing"}
 _ROOMS = {
+    "Checkpoint": "checkpointing",
     "Comparison": "comparing",
     "Facts": "record.facts",
     "Frame": "record.frames",

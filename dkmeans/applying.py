@@ -24,7 +24,7 @@ from dkmeans.engine.cluster_stats import Labelling
 from dkmeans.engine.memory import LabelRoom, Plan
 from dkmeans.engine.passes import Passes
 from dkmeans.engine.predict import Model
-from dkmeans.errors import DataError
+from dkmeans.errors import DataError, OutputError
 from dkmeans.inputs import Input, check_input
 from dkmeans.kmeans import KMeans
 
@@ -91,6 +91,8 @@ def writing_labels(
     if path is None:
         yield None
         return
+    if "://" in os.fspath(path):
+        raise OutputError(f"labels of such a pass are written to disk, got {os.fspath(path)}")
     target = check_rows_output(path, overwrite)
     with scratch(target) as hidden:
         file = LabelFile(hidden)

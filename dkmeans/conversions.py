@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from dkmeans.data.outputs import replacing
+from dkmeans.data.sources import on_disk
 from dkmeans.errors import FormatError
 from dkmeans.fitting import saved_params
 from dkmeans.record.frames import ENDS, ending
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound="KMeans")
 
 
-def save(model: KMeans, path: str | os.PathLike[str]) -> None:
+def save(
+    model: KMeans, path: str | os.PathLike[str], storage_options: dict[str, Any] | None = None
+) -> None:
     """What :meth:`KMeans.save <dkmeans.KMeans.save>` does."""
     check_is_fitted(model)
     params = saved_params(model)
@@ -39,12 +43,20 @@ def save(model: KMeans, path: str | os.PathLike[str]) -> None:
         "stop_reason": model.stop_reason_,
         "feature_names": list(getattr(model, "feature_names_in_", ())),
     }
-    write_model(path, SavedModel(values, arrays, model.history_))
+    saved = SavedModel(values, arrays, model.history_)
+    if "://" not in os.fspath(path):
+        write_model(path, saved)
+        return
+    with replacing(path, overwrite=True, storage_options=storage_options) as partial:
+        write_model(partial, saved)
 
 
-def load(kind: type[M], path: str | os.PathLike[str]) -> M:
+def load(
+    kind: type[M], path: str | os.PathLike[str], storage_options: dict[str, Any] | None = None
+) -> M:
     """What :meth:`KMeans.load <dkmeans.KMeans.load>` does."""
-    saved = read_model(path)
+    with on_disk(path, storage_options) as local:
+        saved = read_model(local, os.fspath(path))
     try:
         params, centers = dict(saved.values["params"]), saved.arrays["cluster_centers"]
         if params["init"] is None:

@@ -27,6 +27,14 @@ class FormatError(DkmeansError, ValueError):
     """A model or history file is torn, foreign, or of a later version."""
 
 
+class CheckpointError(DkmeansError, ValueError):
+    """A checkpoint is of another fit, torn, foreign, in use, or cannot be written."""
+
+
+class ClusterError(DkmeansError, RuntimeError):
+    """A cluster has been lost, has no workers that can work, or has others than were expected."""
+
+
 class MissingExtraError(DkmeansError, ImportError):
     """An optional package is not installed."""
 

@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from dkmeans.checkpointing import begin
 from dkmeans.data.blocks import Blocks
 from dkmeans.data.source import Source, center_dtype
 from dkmeans.engine import progress
@@ -19,6 +20,7 @@ from dkmeans.engine.dedupe import PAIR_BYTES, budget
 from dkmeans.engine.lloyd import Fit
 from dkmeans.engine.memory import Plan, Work, make_plan, memory_limit
 from dkmeans.engine.passes import Passes
+from dkmeans.engine.programs import Ending
 from dkmeans.engine.restarts import Settings, fit_together
 from dkmeans.engine.seeding import Seeding
 from dkmeans.engine.settle import Stop
@@ -91,13 +93,18 @@ def fit_models(
         plan, part_bytes = _plan_with(first, given, work, follow(given))
     passes = Passes(plan.threads, local=given.local)
     source = given.blocks(plan.block_rows)
-    blocks = passes.load(source) if plan.residency == "memory" else source
+    log, seeds = begin(models, given, passes, [seeds_of(model) for model in models])
+    needed = plan.residency == "memory" and not log.finished
+    blocks = passes.load(source) if needed else source
     histories = [History() for _ in models]
+    labelled = not isinstance(given.X, Source) and first.checkpoint is None
     settings = [
-        _settings(model, X, history, want_labels=not isinstance(given.X, Source))
-        for model, history in zip(models, histories, strict=True)
+        _settings(model, X, history, own, want_labels=labelled)
+        for model, history, own in zip(models, histories, seeds, strict=True)
     ]
-    found = fit_together(passes, blocks, settings, plan.kept_rows, _distinct_rows(first, given))
+    most = _distinct_rows(first, given)
+    found = fit_together(passes, blocks, settings, plan.kept_rows, distinct_rows=most, log=log)
+    log.end([Ending(fit.inertia, fit.n_iter, fit.stop_reason) for fit, _ in found.best])
     source = source.with_sizes(found.blocks.sizes or ())
     for model, history, (fit, best_run) in zip(models, histories, found.best, strict=True):
         history.best_run, history.stop_reason = best_run, fit.stop_reason
@@ -106,12 +113,12 @@ def fit_models(
         history.facts = replace(facts, worker_peak_bytes=passes.total.peak_bytes or None)
         centers = np.ascontiguousarray(fit.centers, dtype=center_dtype(source.dtype))
         model._set(centers, fit.inertia, fit.n_iter, fit.stop_reason, history)
-        if fit.labels is None and not isinstance(given.X, Source):
-            model.labels_ = model.predict(given.X)
-        elif fit.labels is None:
+        if fit.labels is not None:
+            model.labels_ = fit.labels
+        elif isinstance(given.X, Source):
             model.labels_ = model._map(source, "labels", np.int32, local=given.local)
         else:
-            model.labels_ = fit.labels
+            model.labels_ = model.predict(X)
         _warn_of_few_clusters(fit)
     return Ran(passes, found.blocks, found.n_positive, part_bytes)
 
@@ -174,13 +181,15 @@ def seeds_of(model: KMeans) -> tuple[int, ...]:
     return tuple(int(random.randint(np.iinfo(np.int32).max)) for _ in range(n_runs(model)))
 
 
-def _settings(model: KMeans, X: Any, history: History, *, want_labels: bool) -> Settings:
+def _settings(
+    model: KMeans, X: Any, history: History, seeds: tuple[int, ...], *, want_labels: bool
+) -> Settings:
     """What the parameters ask of a fit of X."""
     return Settings(
         _seeding(model),
         Stop(model.max_iter, model.tol),
         None if isinstance(model.init, str) else _given_centers(model, X),
-        seeds_of(model),
+        seeds,
         model.nan_policy,
         getattr(model, "feature_names_in_", None),
         want_labels,
@@ -208,9 +217,9 @@ def _facts(model: KMeans, given: Input, plan: Plan, n_rows: int) -> Facts:
 
 
 def saved_params(model: KMeans) -> dict[str, Any]:
-    """The parameters that say what was fitted; who was told of it is no part of that."""
+    """The parameters that say what was fitted; who was told and where it was kept is no part."""
     params: dict[str, Any] = model.get_params(deep=False)
-    del params["callbacks"]
+    del params["callbacks"], params["checkpoint"]
     return params
 
 

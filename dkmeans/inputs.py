@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from dkmeans._typing import AnyArray
-from dkmeans.data.blocks import Blocks, Reader, from_array
+from dkmeans.data.blocks import READ_BYTES, Blocks, Reader, from_array
 from dkmeans.data.source import Source, check_table, working_dtype
 from dkmeans.data.sources import frame_with_weights, is_in_memory, open_source
 from dkmeans.data.sparse_source import is_sparse, open_csr
@@ -60,6 +60,7 @@ class Input:
                 local=self.local,
                 buffered=reader is not None,
                 made_bytes=self.made_bytes,
+                read_bytes=READ_BYTES if reader is None else reader.read_bytes,
             )
         return Shape(
             len(X),

@@ -20,14 +20,16 @@ from sklearn.utils.validation import check_is_fitted
 from dkmeans import conversions
 from dkmeans._typing import Floats
 from dkmeans.callbacks import CallbackSupportMixin, Listener, as_task, listeners
+from dkmeans.checkpointing import Checkpoint
 from dkmeans.data.blocks import Blocks
 from dkmeans.data.source import Source, center_dtype, check_table
 from dkmeans.data.sources import is_in_memory, open_source
 from dkmeans.data.sparse_source import is_sparse, open_csr
 from dkmeans.engine import exact
 from dkmeans.engine.memory import Plan, Work
-from dkmeans.engine.passes import Passes, map_lazily
+from dkmeans.engine.passes import Passes
 from dkmeans.engine.predict import CostStep, FillStep, Model
+from dkmeans.engine.trees import map_lazily
 from dkmeans.errors import DataError
 from dkmeans.fitting import fit_models, plan_of, work_of
 from dkmeans.inputs import Input, check_input
@@ -91,6 +93,9 @@ class KMeans(
         Called with each :class:`~dkmeans.Iteration` once it is recorded. What one raises ends the
         fit. With scikit-learn 1.9 or later, ``set_callbacks`` takes scikit-learn's callbacks too,
         such as ``ProgressBar()``.
+    checkpoint : str, path, Checkpoint or None, default=None
+        Where the fit keeps its state, a folder or a URI of object storage. A fit that finds its own
+        unfinished state there goes on from it; see :class:`~dkmeans.Checkpoint`.
     verbose : int, default=0
         Above 0, iterations are logged to the logger "dkmeans" at level INFO, else at DEBUG.
 
@@ -148,6 +153,7 @@ class KMeans(
         "dedupe": [StrOptions({"auto", "never"})],
         "history_rows": [Interval(Integral, 0, None, closed="left")],
         "callbacks": [callable, list, None],
+        "checkpoint": [str, os.PathLike, Checkpoint, None],
         "verbose": ["verbose"],
     }
 
@@ -169,6 +175,7 @@ class KMeans(
         dedupe: str = "auto",
         history_rows: int = 2000,
         callbacks: Listener | list[Listener] | None = None,
+        checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
         verbose: int = 0,
     ) -> None:
         self.n_clusters = n_clusters
@@ -186,6 +193,7 @@ class KMeans(
         self.dedupe = dedupe
         self.history_rows = history_rows
         self.callbacks = callbacks
+        self.checkpoint = checkpoint
         self.verbose = verbose
 
     def plan(self, X: Any, sample_weight: Any = None, *, predict: bool = False) -> Plan:
@@ -233,6 +241,8 @@ class KMeans(
             NaN or infinity, named by row and column; too few rows; not a table of numbers.
         MemoryLimitError
             If the plan does not fit, before any work.
+        CheckpointError
+            If ``checkpoint`` is of another fit, torn, foreign, or cannot be written.
         """
         with as_task(self, X, sample_weight):
             fit_models([self], X, sample_weight)
@@ -263,23 +273,32 @@ class KMeans(
         cost = Passes(plan.threads, local=given.local).run(blocks, CostStep(self._model()), "score")
         return -exact.to_float(cost.total)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(
+        self, path: str | os.PathLike[str], storage_options: dict[str, Any] | None = None
+    ) -> None:
         """Write the fitted model to one file, without pickle; see :meth:`load`.
 
         ``labels_`` are not saved, nor is a callable ``init`` or a ``RandomState``.
+
+        Parameters
+        ----------
+        path : of the file, or its URI.
+        storage_options : options of the storage behind a URI.
         """
-        conversions.save(self, path)
+        conversions.save(self, path, storage_options)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a model that :meth:`save` wrote.
+    def load(
+        cls, path: str | os.PathLike[str], storage_options: dict[str, Any] | None = None
+    ) -> Self:
+        """Read a model that :meth:`save` wrote, from a path or URI.
 
         Raises
         ------
         FormatError
             If the file is torn or not such a model.
         """
-        return conversions.load(cls, path)
+        return conversions.load(cls, path, storage_options)
 
     def report(self, path: str | os.PathLike[str], X: Any = None) -> None:
         """Write one HTML page on the fitted model: its clusters, pictures, plan and warnings.

@@ -141,7 +141,7 @@ def count_colors(image: Image, limit: int) -> Counts:
     dense = Total.pays(columns, image.n_pixels)
     threads = _threads(image, limit, code_bytes() + (Total.n_bytes(columns) if dense else 0))
     passes = Passes(threads, local=image.local)
-    if dense and passes.client is None:
+    if dense and passes.cluster is None:
         total = Total(columns, image.n_pixels)
     blocks = _blocks.from_dask(image.rows(), None)
     step = CountStep(columns, image.alpha, total, image.nodata)

@@ -198,7 +198,8 @@ def sweep(
     Raises
     ------
     ValueError
-        If ``k`` is empty or holds something other than positive integers, or a metric is unknown.
+        If ``k`` is empty or holds something other than positive integers, a metric is unknown, or
+        there is a ``checkpoint`` without an integer as ``random_state``.
     DataError, MemoryLimitError
         As a fit does; a silhouette of many rows without ``history_rows``, before any fit.
 
@@ -221,6 +222,10 @@ def sweep(
     wanted = _check_metrics(metrics)
     seed = options.pop("random_state", None)
     if not isinstance(seed, Integral):  # which would give each model other numbers
+        if options.get("checkpoint") is not None:
+            raise ValueError(
+                f"a sweep with a checkpoint needs random_state= (--seed), a number; got {seed!r}"
+            )
         seed = check_random_state(seed).randint(np.iinfo(np.int32).max)
     options["random_state"] = int(seed)
     models = {int(n): KMeans(int(n), **options) for n in sorted(set(numbers))}

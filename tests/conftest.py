@@ -4,6 +4,8 @@ import dask
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.faults import TABLE
+
 common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("dkmeans", max_examples=40, **common)
 settings.register_profile("thorough", max_examples=1000, **common)  # --hypothesis-profile=thorough
@@ -12,6 +14,7 @@ settings.load_profile("dkmeans")
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
+    parser.addoption("--long", action="store_true", help="inject many more faults")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -21,6 +24,27 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def long(request):
+    """Whether the long form of the fault suite was asked for."""
+    return request.config.getoption("--long")
+
+
+@pytest.fixture
+def only_long(long):
+    """Skip, unless the long form of the fault suite was asked for."""
+    if not long:
+        pytest.skip("of the long form; run with --long")
+
+
+def pytest_terminal_summary(terminalreporter):
+    lines = TABLE.lines()
+    if lines:
+        terminalreporter.section("faults")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 class CountingScheduler:

@@ -29,6 +29,7 @@ EXPECTED = {  # the first cell of a row that each section must have
     "sweep": "6 clusters apart, 1 ",
     "out-of-core": "20 apart, 20, scikit-learn MiniBatchKMeans ",
     "growth": "rows, 10,000 ",
+    "scaling": "1, 60,000 rows ",
     "images": "Pillow fastoctree ",
 }
 
@@ -69,6 +70,23 @@ def test_a_section_is_replaced_and_others_stay(tmp_path: Path) -> None:
         "| row | 3 |",
         "| row | 2 |",
     ]
+
+
+def test_a_document_quotes_a_section(tmp_path: Path) -> None:
+    quoted = Section("Numbers", "s", (), 1, ("x", "y"), [("row", "1")])
+    section = Section("a", "s", (), 1, ("x", "y"), [("row", "1")], quoted={"docs/a.md": quoted})
+    (tmp_path / "out").mkdir()
+    write_section(tmp_path / "out" / "RESULTS.md", "a", section)
+    assert not (tmp_path / "docs").exists()
+    (tmp_path / "docs").mkdir()
+    document = tmp_path / "docs" / "a.md"
+    document.write_text("before\n<!-- a -->\nold\n<!-- end of a -->\nafter\n")
+    write_section(tmp_path / "out" / "RESULTS.md", "a", section)
+    text = document.read_text()
+    assert "old" not in text
+    assert text.startswith("before\n")
+    assert text.rstrip().endswith("after")
+    assert "| row | 1 |" in text
 
 
 def test_further_tables_and_pictures_are_written(tmp_path: Path) -> None:

@@ -296,7 +296,7 @@ def test_the_facts_of_a_fit(tmp_path):
     assert facts.parameters["n_clusters"] == 2
     assert facts.parameters["init"] == "array of shape (2, 2)"
     assert facts.parameters["random_state"] == "RandomState"
-    assert set(facts.parameters) == set(model.get_params()) - {"callbacks"}
+    assert set(facts.parameters) == set(model.get_params()) - {"callbacks", "checkpoint"}
     assert facts.plan["n_rows"] == 500
     assert ("rows", "500") in facts.plan_lines
     assert facts.peak_bytes > 2**20

@@ -136,6 +136,7 @@ def test_clone_and_parameters(model):
         "nan_policy",
         "history_rows",
         "callbacks",
+        "checkpoint",
         "verbose",
     }
 

@@ -19,7 +19,8 @@ from dkmeans import KMeans
 from dkmeans.data import parquet_source, zarr_chunks
 from dkmeans.data.blocks import Reader, cut, from_dask, from_reader
 from dkmeans.engine import survey
-from dkmeans.engine.passes import Passes, map_lazily
+from dkmeans.engine.passes import Passes
+from dkmeans.engine.trees import map_lazily
 
 N, CHUNK = 1000, 90
 PIECES = -(-N // CHUNK)
@@ -274,21 +275,23 @@ def test_labels_have_known_sizes_once_a_fit_has_told_them(counted):
 def test_the_tree_has_no_wide_task():
     """A pass over many blocks combines a few parts at once, however many there are."""
     from dkmeans.data.blocks import from_dask
-    from dkmeans.engine.passes import FAN_IN, _Job, _tree
+    from dkmeans.engine.jobs import Job
+    from dkmeans.engine.trees import FAN_IN, tree
 
     blocks = from_dask(da.zeros((300, 2), chunks=(1, 2)), None)
-    graph = _tree(blocks, _Job(None, blocks.offsets, False), on_cluster=False).__dask_graph__()
+    graph = tree(blocks, Job(None, blocks.offsets, False), on_cluster=False).__dask_graph__()
     widest = max(len(needed) for needed in graph.get_all_dependencies().values())
     assert widest <= FAN_IN
 
 
 def test_centers_are_in_the_graph_once():
     from dkmeans.data.blocks import from_dask
-    from dkmeans.engine.passes import _Job, _tree
+    from dkmeans.engine.jobs import Job
+    from dkmeans.engine.trees import tree
 
     blocks = from_dask(da.zeros((300, 2), chunks=(1, 2)), None)
-    job = _Job(np.zeros((50, 2)), blocks.offsets, False)
-    graph = dict(_tree(blocks, job, on_cluster=False).__dask_graph__())
+    job = Job(np.zeros((50, 2)), blocks.offsets, False)
+    graph = dict(tree(blocks, job, on_cluster=False).__dask_graph__())
     holders = [key for key, task in graph.items() if _holds(task, job)]
     assert len(holders) == 1
 

@@ -21,7 +21,7 @@ from zarr.codecs import BloscCodec, BytesCodec, GzipCodec, TransposeCodec, ZstdC
 from dkmeans import KMeans, SourceError
 from dkmeans.data.blocks import cut, group
 from dkmeans.data.sources import is_in_memory, open_source
-from dkmeans.data.zarr_chunks import _zstd_size, local_chunks
+from dkmeans.data.zarr_chunks import local_chunks, zstd_size
 from dkmeans.data.zarr_source import ZarrRows
 
 
@@ -111,11 +111,11 @@ def test_chunks_that_are_damaged_are_left_to_zarr(X, tmp_path, layout):
 
 def test_zstd_frames_state_their_sizes_in_four_ways():
     for size in (20, 300, 70_000):
-        assert _zstd_size(Zstd().encode(np.random.default_rng(0).bytes(size))[:18]) == size
+        assert zstd_size(Zstd().encode(np.random.default_rng(0).bytes(size))[:18]) == size
     long = bytes.fromhex("28b52ffd c0 00") + (2**33).to_bytes(8, "little") + bytes(4)
-    assert _zstd_size(long) == 2**33
-    assert _zstd_size(b"\x28\xb5\x2f\xfd\x00" + bytes(13)) is None
-    assert _zstd_size(bytes(18)) is None
+    assert zstd_size(long) == 2**33
+    assert zstd_size(b"\x28\xb5\x2f\xfd\x00" + bytes(13)) is None
+    assert zstd_size(bytes(18)) is None
 
 
 def test_reading_ahead_of_the_end_or_of_a_missing_chunk_is_harmless(X, tmp_path):

@@ -9,7 +9,7 @@ import click
 
 from dkmeans.cli import options
 from dkmeans.cli.display import show_json, show_lines, showing
-from dkmeans.cli.fit import fit_and_write, summary
+from dkmeans.cli.fit import Writing, fit_and_write, summary
 from dkmeans.errors import OutputError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def command(**given: Any) -> None:
     with showing(hidden=given["quiet"] or given["as_json"]) as display:
         with display.tasks("making data"):
             write_blobs(blobs, data, chunk_rows=_CHUNK_ROWS, overwrite=True)
-        results = fit_and_write(model, open_source(data), paths, display, overwrite=True)
+        results = fit_and_write(model, open_source(data), paths, display, Writing(True))
     if given["as_json"]:
         show_json(results)
         return

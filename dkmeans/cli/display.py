@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dkmeans.cli.errors import printable
 from dkmeans.engine.progress import watching
 
 if TYPE_CHECKING:
@@ -236,7 +237,8 @@ def show_lines(lines: Sequence[tuple[str, str]]) -> None:
     """Print names and values in two columns."""
     width = max(len(name) for name, _ in lines)
     for name, value in lines:
-        click.echo(f"{click.style(name.rjust(width), bold=True)}  {value}")
+        name = click.style(printable(name.rjust(width)), bold=True)
+        click.echo(f"{name}  {printable(value)}")
 
 
 def show_json(values: dict[str, Any]) -> None:

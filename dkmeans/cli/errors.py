@@ -17,6 +17,15 @@ import click
 from dkmeans.errors import DkmeansError
 
 _INTERRUPTED, _TERMINATED = 130, 143
+_LONGEST = 2000  # characters of a message, which may quote names of any length
+
+
+def printable(text: str) -> str:
+    r"""The text with all that is no visible character or space as an escape such as ``\x1b``.
+
+    Names in files may hold sequences that command a terminal, or marks that turn text around.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class Failure(click.ClickException):
@@ -25,7 +34,7 @@ class Failure(click.ClickException):
     exit_code = 2
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(printable(" ".join(message[:_LONGEST].split())))
 
 
 class Fault(Failure):
@@ -73,7 +82,7 @@ def _warnings() -> Iterator[None]:
     """Show warnings that are for users as one line each; hide those for developers."""
 
     def show(message: Warning | str, *args: Any, **kwargs: Any) -> None:
-        click.echo(f"Warning: {' '.join(str(message).split())}", err=True)
+        click.echo(printable(f"Warning: {' '.join(str(message).split())}"), err=True)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

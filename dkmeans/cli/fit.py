@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -49,11 +49,20 @@ def command(**given: Any) -> None:
     with options.cluster(given):
         source, model = options.open_input(given), options.make_model(given)
         with showing(hidden=hidden) as display:
-            results = fit_and_write(model, source, outputs, display, overwrite=given["overwrite"])
+            how = Writing(given["overwrite"], options.storage_options(given))
+            results = fit_and_write(model, source, outputs, display, how)
     if given["as_json"]:
         show_json(results)
     else:
         show_lines(summary(results))
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How outputs are written."""
+
+    overwrite: bool
+    storage_options: dict[str, Any] | None = None
 
 
 def fit_and_write(
@@ -61,27 +70,30 @@ def fit_and_write(
     source: Source,
     outputs: dict[str, str],
     display: Display | Hidden,
-    *,
-    overwrite: bool,
+    how: Writing,
 ) -> dict[str, Any]:
     """Fit, write the outputs, the model first, and return what there is to say."""
     from dkmeans.data.outputs import replacing
     from dkmeans.data.sinks import write_labels
 
-    began = time.perf_counter()
+    began, storage = time.perf_counter(), how.storage_options
     plan = model.plan(source)
     model.fit(source)
     if "model" in outputs:
-        model.save(outputs["model"])
+        model.save(outputs["model"], storage)
     if "history" in outputs:
-        with replacing(outputs["history"], overwrite) as partial:
+        with replacing(outputs["history"], how.overwrite, storage_options=storage) as partial:
             model.history_.to_jsonl(partial)
     if "report" in outputs:
-        _report(model, source, outputs, overwrite=overwrite)
-    elif "labels" in outputs:
+        _report(model, source, outputs, how)
+    if "labels" in outputs and not _with_report(outputs):
         with display.tasks("labels"):
             write_labels(
-                model.labels_, outputs["labels"], overwrite=overwrite, threads=plan.threads
+                model.labels_,
+                outputs["labels"],
+                overwrite=how.overwrite,
+                threads=plan.threads,
+                storage_options=storage,
             )
     sizes = model.history_.sizes
     return {
@@ -94,24 +106,36 @@ def fit_and_write(
         "sizes": list(sizes) if sizes else None,
         "passes": model.history_.passes,
         "bytes_read": model.history_.bytes_read,
+        "retries": model.history_.retries,
         "seconds": time.perf_counter() - began,
         "outputs": outputs,
         "plan": asdict(plan),
     }
 
 
-def _report(model: KMeans, source: Source, outputs: dict[str, str], *, overwrite: bool) -> None:
+def _with_report(outputs: dict[str, str]) -> bool:
+    """Whether the pass for a report writes the labels as well, as it can on disk."""
+    return "report" in outputs and "://" not in outputs.get("labels", "")
+
+
+def _report(model: KMeans, source: Source, outputs: dict[str, str], how: Writing) -> None:
     """Write the report with a profile of all rows, and in its pass the labels that are wanted."""
     from dkmeans import profile
+    from dkmeans.data.outputs import replacing
     from dkmeans.plot.report import NEAREST, model_report
     from dkmeans.plot.tables import Described
 
-    labels = outputs.get("labels")
-    found = profile(model, source, nearest=NEAREST, labels_path=labels, overwrite=overwrite)
+    labels = outputs.get("labels") if _with_report(outputs) else None
+    found = profile(model, source, nearest=NEAREST, labels_path=labels, overwrite=how.overwrite)
     which = "one pass after the fit" if labels is None else "the pass that wrote the labels"
     rows = f", over all {found.sizes.sum():,} rows, from {which}"
     described = Described(found, "Means", rows)
-    model_report(model, outputs["report"], described=described, saved=outputs.get("model"))
+    report, saved = outputs["report"], outputs.get("model")
+    if "://" not in report:
+        model_report(model, report, described=described, saved=saved)
+        return
+    with replacing(report, overwrite=True, storage_options=how.storage_options) as partial:
+        model_report(model, partial, described=described, saved=saved)
 
 
 def summary(results: dict[str, Any]) -> list[tuple[str, str]]:
@@ -125,5 +149,7 @@ def summary(results: dict[str, Any]) -> list[tuple[str, str]]:
         smallest, largest = min(results["sizes"]), max(results["sizes"])
         lines.append(("cluster sizes", f"{smallest:,} to {largest:,} rows"))
     read = f"{results['bytes_read'] / 1e6:,.1f} MB read"
+    if results["retries"]:
+        read += f" with {results['retries']:,} retries"
     lines.append(("passes", f"{results['passes']}, {read}, {results['seconds']:.1f} s in all"))
     return lines + list(results["outputs"].items())

@@ -17,7 +17,7 @@ _NAMES = 12  # columns that are listed for people; JSON has all
 
 @click.command(
     "info",
-    short_help="Describe a store or a model.",
+    short_help="Describe a store, a model or a checkpoint.",
     epilog=options.example("dkmeans info X.zarr\ndkmeans info model.npz --json"),
 )
 @click.argument("input")
@@ -25,7 +25,7 @@ _NAMES = 12  # columns that are listed for people; JSON has all
 @click.option("--storage-option", metavar="KEY=VALUE", multiple=True, help="As for fit.")
 @options.json_option
 def command(**given: Any) -> None:
-    """Describe INPUT: a Zarr store, a Parquet dataset, or a model that fit wrote."""
+    """Describe INPUT: a Zarr store, a Parquet dataset, a model or a checkpoint of a fit."""
     found = _describe(given)
     if given["as_json"]:
         show_json(found)
@@ -34,25 +34,30 @@ def command(**given: Any) -> None:
 
 
 def _describe(given: options.Given) -> dict[str, Any]:
+    from dkmeans.checkpointing import describe, is_checkpoint
     from dkmeans.data.parquet_source import looks_like_parquet
 
     path, storage = given["input"], options.storage_options(given)
+    if "://" in path and path.endswith(".npz"):
+        return _model(path, storage)
     if "://" not in path:
         if not os.path.exists(path):
             raise SourceError(f"no such file or folder: {os.path.abspath(path)}")
         if os.path.isfile(path) and not looks_like_parquet(path):
             return _model(path)
+    if is_checkpoint(path, storage):
+        return {"kind": "checkpoint", "path": path, **describe(path, storage)}
     if given["component"] is None and looks_like_parquet(path, storage):
         return _parquet(path, storage)
     return _zarr(path, given["component"], storage)
 
 
 def _zarr(path: str, component: str | None, storage: dict[str, Any] | None) -> dict[str, Any]:
-    import zarr
+    from dkmeans.data.zarr_source import open_node
 
     try:
-        array: Any = zarr.open(path, mode="r", path=component or "", storage_options=storage)
-    except (OSError, ValueError, KeyError) as error:
+        array = open_node(path, component, storage)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise SourceError(f"{path} is not a Zarr store or a Parquet dataset: {error}") from error
     if not hasattr(array, "shape"):
         arrays = {name: f"{item.shape} {item.dtype}" for name, item in array.arrays()}
@@ -72,11 +77,12 @@ def _zarr(path: str, component: str | None, storage: dict[str, Any] | None) -> d
 
 def _parquet(path: str, storage: dict[str, Any] | None) -> dict[str, Any]:
     import fsspec
-    import pyarrow.dataset as ds
 
-    system, inner = fsspec.core.url_to_fs(path, **(storage or {}))
+    from dkmeans.data.parquet_source import open_dataset
+
+    system, _ = fsspec.core.url_to_fs(path, **(storage or {}))
     try:
-        data = ds.dataset(inner, format="parquet", filesystem=system, partitioning="hive")
+        data = open_dataset(path, storage)
         groups = [group for file in data.get_fragments() for group in file.row_groups]
     except (OSError, ValueError) as error:
         raise SourceError(f"cannot open {path}: {error}") from error
@@ -102,10 +108,13 @@ def _parquet_bytes(schema: Any, rows: int) -> int | None:
         return None
 
 
-def _model(path: str) -> dict[str, Any]:
+def _model(path: str, storage: dict[str, Any] | None = None) -> dict[str, Any]:
+    import fsspec
+
     from dkmeans import KMeans
 
-    model = KMeans.load(path)
+    model = KMeans.load(path, storage)
+    system, inner = fsspec.core.url_to_fs(path, **(storage or {}))
     names = getattr(model, "feature_names_in_", None)
     return {
         "kind": "model",
@@ -121,7 +130,7 @@ def _model(path: str) -> dict[str, Any]:
         "seed": model.random_state,
         "passes": model.history_.passes,
         "bytes_read": model.history_.bytes_read,
-        "bytes_stored": os.path.getsize(path),
+        "bytes_stored": system.size(inner),
     }
 
 

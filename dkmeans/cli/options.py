@@ -102,6 +102,12 @@ fit_options = _all(
         help="Stop at NaN or infinity, or leave such rows out with the label -1.",
     ),
     click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Seed of all draws."),
+    click.option(
+        "--checkpoint",
+        metavar="FOLDER",
+        help="Keep the state here after each pass, and go on from what is here.",
+    ),
+    click.option("--fresh", is_flag=True, help="Start over, whatever the checkpoint has."),
 )
 
 memory_option = click.option(
@@ -115,6 +121,9 @@ cluster_options = _all(
     click.option(
         "--workers", type=click.IntRange(min=1), help="Start so many worker processes instead."
     ),
+    click.option("--tls-ca", metavar="FILE", help="Certificate authority of a tls:// scheduler."),
+    click.option("--tls-cert", metavar="FILE", help="Certificate that it is shown, as PEM."),
+    click.option("--tls-key", metavar="FILE", help="Private key of that certificate, as PEM."),
 )
 
 overwrite_option = click.option("--overwrite", is_flag=True, help="Replace outputs that exist.")
@@ -166,14 +175,14 @@ def open_input(given: Given, columns: list[str] | None = None) -> Source:
 
 def storage_options(given: Given) -> dict[str, Any] | None:
     """The --storage-option of a command as a mapping."""
-    return dict(_pair(text) for text in given["storage_option"]) or None
+    return dict(_pair(text) for text in given.get("storage_option", ())) or None
 
 
 def _pair(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not (key and equals):
         raise Failure(f"--storage-option must be KEY=VALUE, got {text!r}")
-    with contextlib.suppress(json.JSONDecodeError):
+    with contextlib.suppress(ValueError, RecursionError):
         return key, json.loads(value)
     return key, value
 
@@ -198,25 +207,44 @@ def parameters(given: Given) -> dict[str, Any]:
         "memory_limit": given["memory_limit"],
         "residency": given["residency"],
         "nan_policy": given.get("nan_policy", "raise"),
+        "checkpoint": _checkpoint(given),
     }
 
 
+def _checkpoint(given: Given) -> Any:
+    """Where the options keep the state of the fit, if anywhere."""
+    from dkmeans.checkpointing import Checkpoint
+
+    where, fresh = given.get("checkpoint"), given.get("fresh", False)
+    if where is None:
+        if fresh:
+            raise Failure("--fresh starts over what --checkpoint names; give that too")
+        return None
+    if "://" in where:
+        return Checkpoint(where, fresh, storage_options=storage_options(given))
+    for name in ("input", "model", "models", "labels", "history", "report"):
+        if given.get(name) is not None and "://" not in given[name]:
+            refuse_overlap("checkpoint", where, given[name])
+    return Checkpoint(where, fresh)
+
+
 def check_outputs(given: Given, *names: str) -> dict[str, str]:
-    """Absolute paths of the outputs that are asked for, all of which can be written."""
+    """Absolute paths, or URIs, of the outputs that are asked for, all of which can be written."""
     from dkmeans.data.outputs import check_output
     from dkmeans.data.sinks import check_rows_output
     from dkmeans.errors import OutputError
 
     found: dict[str, str] = {}
+    storage = storage_options(given)
     for name in names:
         if given[name] is None:
             continue
         check = check_rows_output if name == "labels" else check_output
         try:
-            found[name] = check(given[name], given["overwrite"])
+            found[name] = check(given[name], given["overwrite"], storage_options=storage)
         except OutputError as error:
             raise OutputError(f"--{name}: {error}") from error
-        target = os.path.realpath(found[name])
+        target = _place(found[name])
         ending = _ENDINGS.get(name, "")
         if not target.endswith(ending):
             raise OutputError(f"--{name}: {found[name]} must end in {ending}")
@@ -227,12 +255,17 @@ def check_outputs(given: Given, *names: str) -> dict[str, str]:
 
 
 def refuse_overlap(name: str, path: str, given_input: str) -> None:
-    """Raise an OutputError if an output is in the input, or the input in it."""
+    """Raise an OutputError if an output is in the input or another one, or that in it."""
     from dkmeans.errors import OutputError
 
-    target, source = os.path.realpath(path), os.path.realpath(given_input)
-    if os.path.commonpath([target, source]) in (target, source):
-        raise OutputError(f"--{name}: {path} and the input {source} overlap")
+    target, source = _place(path), _place(given_input)
+    if f"{target}/".startswith(f"{source}/") or f"{source}/".startswith(f"{target}/"):
+        raise OutputError(f"--{name}: {path} and {source} overlap")
+
+
+def _place(path: str) -> str:
+    """A path without links, or a URI, so that the same place is always called the same."""
+    return path.rstrip("/") if "://" in path else os.path.realpath(path)
 
 
 @contextlib.contextmanager
@@ -240,27 +273,49 @@ def cluster(given: Given) -> Iterator[None]:
     """Work on the cluster that the options name, where they name one."""
     if given["scheduler"] and given["workers"]:
         raise Failure("--scheduler and --workers exclude each other")
+    security = _security(given)
     if given["scheduler"]:
-        with hushed("asyncio"), _connected(given["scheduler"]):
+        with hushed("asyncio"), hushed("distributed"), _connected(given["scheduler"], security):
             yield
     elif given["workers"]:
-        with hushed("asyncio"), _started(given["workers"]):
+        with hushed("asyncio"), hushed("distributed"), _started(given["workers"]):
             yield
     else:
         yield
 
 
+def _security(given: Given) -> Any:
+    """What --tls-ca, --tls-cert and --tls-key give; None for a scheduler that needs none."""
+    address, names = given["scheduler"] or "", ("tls_ca", "tls_cert", "tls_key")
+    files = {name: given[name] for name in names if given[name] is not None}
+    if not address.startswith("tls://"):
+        if files:
+            raise Failure("--tls-ca, --tls-cert and --tls-key go with --scheduler tls://...")
+        return None
+    if len(files) < len(names):
+        raise Failure(f"{address} needs --tls-ca, --tls-cert and --tls-key")
+    for name, file in files.items():
+        if not os.path.isfile(file):
+            raise Failure(f"--{name.replace('_', '-')}: no such file: {file}")
+    from distributed.security import Security
+
+    return Security(
+        tls_ca_file=files["tls_ca"],
+        tls_client_cert=files["tls_cert"],
+        tls_client_key=files["tls_key"],
+        require_encryption=True,
+    )
+
+
 @contextlib.contextmanager
-def _connected(address: str) -> Iterator[None]:
+def _connected(address: str, security: Any) -> Iterator[None]:
     from distributed import Client
 
     try:
-        client = Client(address, timeout=_CONNECT_TIMEOUT)
+        client = Client(address, timeout=_CONNECT_TIMEOUT, security=security)
     except (OSError, ValueError, TypeError) as error:
         raise Failure(f"cannot connect to the scheduler {address}: {error}") from error
     with client:
-        if not client.nthreads():
-            raise Failure(f"the scheduler {address} has no workers")
         yield
 
 

@@ -39,7 +39,9 @@ def command(**given: Any) -> None:
 
     began = time.perf_counter()
     outputs = options.check_outputs(given, "labels")
-    model = KMeans.load(given["model"]).set_params(memory_limit=given["memory_limit"])
+    model = KMeans.load(given["model"], options.storage_options(given)).set_params(
+        memory_limit=given["memory_limit"]
+    )
     with options.cluster(given):
         source = _open_input(given, model)
         plan = model.plan(source, predict=True)
@@ -50,6 +52,7 @@ def command(**given: Any) -> None:
                 outputs["labels"],
                 overwrite=given["overwrite"],
                 threads=plan.threads,
+                storage_options=options.storage_options(given),
             )
     seconds = time.perf_counter() - began
     results = {

@@ -87,6 +87,8 @@ def _model_files(
 
     if given["models"] is None:
         return {}
+    if "://" in given["models"]:
+        raise OutputError(f"--models: {given['models']} is a URI, and must be a folder on disk")
     folder = os.path.abspath(given["models"])
     options.refuse_overlap("models", folder, given["input"])
     for name, path in outputs.items():

@@ -21,13 +21,14 @@ class Reader(ABC):
     """Rows in storage, which can be read a block at a time.
 
     ``shape`` (n_rows, n_features) and ``dtype`` are what :meth:`read` writes; ``unit`` rows are
-    what storage hands out at least.
+    what storage hands out at least, and about ``read_bytes`` are asked of it at once.
     """
 
     ndim = 2
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     unit: int = 1
+    read_bytes: int = READ_BYTES
 
     @abstractmethod
     def read(self, start: int, stop: int, out: AnyArray) -> None:

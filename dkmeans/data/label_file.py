@@ -13,6 +13,7 @@ import numpy as np
 from dkmeans._typing import AnyArray, Ints
 from dkmeans.data import sinks
 from dkmeans.data.sources import is_in_memory, open_source
+from dkmeans.data.zarr_source import guarded_array, open_node
 from dkmeans.errors import DataError, SourceError
 
 
@@ -82,6 +83,7 @@ def open_labels(labels: Any, name: str = "labels") -> Any:
     if isinstance(labels, str | os.PathLike):
         labels = _open_path(os.fspath(labels))
     if type(labels).__module__.split(".")[0] == "zarr":
+        labels = guarded_array(labels)
         chunks = getattr(labels, "shards", None) or labels.chunks
         labels = da.from_array(labels, chunks=chunks, name=False)
     elif hasattr(labels, "to_dask_array"):
@@ -116,11 +118,12 @@ def _open_path(path: str) -> Any:
         rows = open_source(path, columns=["label"]).blocks(sinks.LABEL_ROWS).array
         empty = np.empty(0, rows.dtype)
         return rows.map_blocks(_first_column, drop_axis=1, dtype=rows.dtype, meta=empty)
-    import zarr
-
     if "://" not in path and not os.path.exists(path):
         raise SourceError(f"no such file or folder: {path}")
     try:
-        return zarr.open_array(path, mode="r")
+        found = open_node(path)
+        if not hasattr(found, "shape"):
+            raise SourceError("it is a Zarr group")
+        return found
     except Exception as error:
         raise SourceError(f"cannot open labels at {path}: {error}") from error

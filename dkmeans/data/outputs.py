@@ -8,30 +8,37 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
+from dkmeans.data.remote_outputs import check_remote_output, replacing_remotely
 from dkmeans.errors import OutputError
 
 _PATIENCE = 5.0  # seconds for tasks of a cluster that still write after an interrupt
 
 
 def check_output(
-    path: str | os.PathLike[str], overwrite: bool = False, *, folder: bool = False
+    path: str | os.PathLike[str],
+    overwrite: bool = False,
+    *,
+    folder: bool = False,
+    storage_options: dict[str, Any] | None = None,
 ) -> str:
-    """Return the absolute path if an output can be written there, before any work is done.
+    """Return the absolute path, or the URI, if an output can be written there, before any work.
 
     Parameters
     ----------
     folder : whether the output is a Zarr or Parquet folder, and may replace one; else it is a file.
+    storage_options : options of the storage behind a URI.
 
     Raises
     ------
     OutputError
-        The path is a URI, its folder is missing or not writable, or something is there already
-        that may not be replaced.
+        The folder is missing or not writable, or something is there already that may not be
+        replaced.
     """
     text = os.fspath(path)
     if "://" in text:
-        raise OutputError(f"outputs are written to a path and then renamed; {text} is a URI")
+        return check_remote_output(text, overwrite, folder, storage_options)
     target = os.path.abspath(text)
     parent = os.path.dirname(target)
     if not os.path.isdir(parent):
@@ -59,12 +66,22 @@ def _replaceable(folder: str) -> bool:
 
 @contextlib.contextmanager
 def replacing(
-    path: str | os.PathLike[str], overwrite: bool = False, *, folder: bool = False
+    path: str | os.PathLike[str],
+    overwrite: bool = False,
+    *,
+    folder: bool = False,
+    storage_options: dict[str, Any] | None = None,
 ) -> Iterator[str]:
     """Give a hidden path beside ``path`` to write a file or folder to; rename it at the end.
 
-    Where the body fails or is interrupted, what it wrote is removed and ``path`` is as it was.
+    Where the body fails or is interrupted, what it wrote is removed and ``path`` is as it was. For
+    the URI of a folder a URI is given, for that of a file a path on disk.
     """
+    text = os.fspath(path)
+    if "://" in text:
+        with replacing_remotely(text, overwrite, folder, storage_options) as partial:
+            yield partial
+        return
     target = check_output(path, overwrite, folder=folder)
     partial = _beside(target, "partial")
     try:

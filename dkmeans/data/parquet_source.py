@@ -13,7 +13,8 @@ import numpy as np
 
 from dkmeans._typing import AnyArray
 from dkmeans.data.blocks import Reader
-from dkmeans.data.source import Source, check_table, pick_columns, working_dtype
+from dkmeans.data.retries import TRIES, may_pass, patiently
+from dkmeans.data.source import Source, check_size, check_table, pick_columns, working_dtype
 from dkmeans.errors import DataError, SourceError
 
 _ZARR_MARKS = ("zarr.json", ".zarray", ".zgroup")
@@ -38,34 +39,45 @@ class ParquetRows(Reader):
     def read(self, start: int, stop: int, out: AnyArray) -> None:
         """Write the rows to ``out``, a row group at a time."""
         for g in range(bisect_left(self.starts, start), bisect_left(self.starts, stop)):
-            group = self.groups[g]
-            try:
-                table = group.to_table(schema=self.schema, columns=self.columns, use_threads=False)
-            except Exception as error:
-                raise SourceError(
-                    f"cannot read rows {self.starts[g]} to {self.starts[g + 1]} of {group.path}:"
-                    f" {type(error).__name__}: {error}"
-                ) from error
+            table = self._table(g)
             rows = slice(self.starts[g] - start, self.starts[g + 1] - start)
             for f, name in enumerate(self.columns):
                 out[rows, f] = table.column(name).to_numpy()
+
+    def _table(self, g: int) -> Any:
+        """A row group as Arrow reads it; pages whose checksums are wrong are an error."""
+        group, (number,) = self.groups[g], [info.id for info in self.groups[g].row_groups]
+        options = {"schema": self.schema, "columns": self.columns, "use_threads": False}
+        try:
+            table = patiently(group.to_table, **options)
+            if len(table) != self.starts[g + 1] - self.starts[g]:
+                raise ValueError(f"it has {len(table)} rows")
+        except Exception as error:
+            times = f", {TRIES} times" if may_pass(error) else ""
+            raise SourceError(
+                f"cannot read rows {self.starts[g]} to {self.starts[g + 1]} of {group.path}:"
+                f" row group {number}: {type(error).__name__}{times}: {error}"
+            ) from error
+        return table
 
 
 def looks_like_parquet(path: str, storage_options: dict[str, Any] | None = None) -> bool:
     """Whether the path names a Parquet file, or a folder that holds some."""
     if path.rstrip("/").endswith((".parquet", ".parq", ".pq")):
         return True
-    if "://" in path:
+    if "://" not in path:
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                return file.read(4) == b"PAR1"
+        exists, walk = os.path.exists, os.walk
+    else:
         import fsspec
 
-        fs, inner = fsspec.core.url_to_fs(path, **(storage_options or {}))
-        return bool(fs.isdir(inner)) and bool(fs.glob(inner.rstrip("/") + "/*.parquet"))
-    if os.path.isfile(path):
-        with open(path, "rb") as file:
-            return file.read(4) == b"PAR1"
-    if any(os.path.exists(os.path.join(path, name)) for name in _ZARR_MARKS):
+        fs, path = fsspec.core.url_to_fs(path, **(storage_options or {}))
+        exists, walk = fs.exists, fs.walk
+    if any(exists(f"{path.rstrip('/')}/{name}") for name in _ZARR_MARKS):
         return False  # without a walk over all its chunks
-    return any(name.endswith(".parquet") for _, _, files in os.walk(path) for name in files)
+    return any(name.endswith(".parquet") for _, _, files in walk(path) for name in files)
 
 
 def open_parquet(
@@ -76,9 +88,35 @@ def open_parquet(
     """Open a Parquet file or a folder of them; only footers are read.
 
     Files may differ in the types of their columns, which are promoted to one that holds all.
-    Indexes that pandas or dask wrote are no columns, unless they are asked for.
+    Indexes that pandas or dask wrote, and keys of folders such as ``year=2024``, are no columns,
+    unless they are asked for.
     """
     import pyarrow as pa
+
+    dataset = open_dataset(path, storage_options)
+    files = sorted(dataset.get_fragments(), key=lambda fragment: str(fragment.path))
+    for file in files:
+        patiently(file.ensure_complete_metadata)
+    schema = pa.unify_schemas(
+        [file.physical_schema for file in files], promote_options="permissive"
+    )
+    indexes = _indexes(schema)
+    available = [name for name in schema.names if name not in indexes]
+    chosen = available if columns is None else list(columns)
+    for key in set(chosen) & set(dataset.schema.names) - set(schema.names):
+        schema = schema.append(dataset.schema.field(key))
+    pick_columns(chosen, schema.names, path)
+    groups = [group for file in files for group in file.split_by_row_group()]
+    units = tuple(sum(info.num_rows for info in group.row_groups) for group in groups)
+    check_size(sum(units), len(units), path)
+    dtype = working_dtype(_dtype(schema, chosen, files, path))
+    reader = ParquetRows(groups, units, chosen, schema, dtype)
+    check_table(reader.shape, dtype, path)
+    return Source("parquet", path, units, len(chosen), dtype, tuple(chosen), reader)
+
+
+def open_dataset(path: str, storage_options: dict[str, Any] | None = None) -> Any:
+    """The files at a path or URI, of which the keys of hive-partitioned folders are columns."""
     import pyarrow.dataset as ds
 
     filesystem, inner = None, path
@@ -88,21 +126,10 @@ def open_parquet(
 
         fs, inner = fsspec.core.url_to_fs(path, **(storage_options or {}))
         filesystem = PyFileSystem(FSSpecHandler(fs))
-    dataset = ds.dataset(inner, format="parquet", filesystem=filesystem)
-    files = sorted(dataset.get_fragments(), key=lambda fragment: str(fragment.path))
-    schema = pa.unify_schemas(
-        [file.physical_schema for file in files], promote_options="permissive"
-    )
-    indexes = _indexes(schema)
-    available = [name for name in schema.names if name not in indexes]
-    chosen = available if columns is None else list(columns)
-    pick_columns(chosen, schema.names, path)
-    groups = [group for file in files for group in file.split_by_row_group()]
-    units = tuple(sum(info.num_rows for info in group.row_groups) for group in groups)
-    dtype = working_dtype(_dtype(schema, chosen, files, path))
-    reader = ParquetRows(groups, units, chosen, schema, dtype)
-    check_table(reader.shape, dtype, path)
-    return Source("parquet", path, units, len(chosen), dtype, tuple(chosen), reader)
+    checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+    kind = ds.ParquetFileFormat(default_fragment_scan_options=checked)
+    options = {"format": kind, "filesystem": filesystem, "partitioning": "hive"}
+    return patiently(ds.dataset, inner, **options)
 
 
 def _indexes(schema: Any) -> set[str]:
@@ -120,7 +147,7 @@ def _dtype(schema: Any, columns: list[str], files: Sequence[Any], path: str) -> 
         return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
     found = []
-    nulls = _columns_with_nulls(files)
+    nulls = _columns_with_nulls(files, schema)
     for name in columns:
         kind = schema.field(name).type
         if not (numeric(kind) or pa.types.is_boolean(kind)):
@@ -134,10 +161,11 @@ def _dtype(schema: Any, columns: list[str], files: Sequence[Any], path: str) -> 
     return np.result_type(*found) if found else np.dtype(np.float64)
 
 
-def _columns_with_nulls(files: Sequence[Any]) -> set[str]:
-    """Names of the columns that have nulls, or of which the footers do not say."""
-    names = set()
+def _columns_with_nulls(files: Sequence[Any], schema: Any) -> set[str]:
+    """Names of the columns that have nulls, that a file has not, or of which footers do not say."""
+    names: set[str] = set()
     for file in files:
+        names |= set(schema.names) - set(file.physical_schema.names)
         metadata = file.metadata
         for g in range(metadata.num_row_groups):
             row_group = metadata.row_group(g)

@@ -14,6 +14,9 @@ from dkmeans.data import blocks as _blocks
 from dkmeans.data.blocks import Blocks, Reader
 from dkmeans.errors import DataError, SourceError
 
+MOST_ROWS = 2**34  # of which the sums are exact
+MOST_UNITS = 2**24  # pieces that storage reads whole, of which a list is kept
+
 
 @dataclass(frozen=True)
 class Source:
@@ -81,6 +84,17 @@ def check_table(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> Non
         raise DataError(f"Expected numbers in {where}, got dtype {dtype}; select numeric columns")
     if shape[1] == 0:
         raise DataError(f"Found array with 0 feature(s) (shape={shape}) in {where}")
+
+
+def check_size(n_rows: int, n_units: int, where: str) -> None:
+    """Raise a DataError for more rows, or pieces of them, than a fit can number."""
+    if n_rows > MOST_ROWS:
+        raise DataError(f"{where} says that it has {n_rows:,} rows; {MOST_ROWS:,} can be clustered")
+    if n_units > MOST_UNITS:
+        raise DataError(
+            f"{where} says that it has {n_units:,} chunks of rows; {MOST_UNITS:,} can be read:"
+            " store it in larger ones"
+        )
 
 
 def working_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import dask.array as da
 import numpy as np
 
+from dkmeans.data.remote_outputs import EXTRAS
+from dkmeans.data.retries import patiently
 from dkmeans.data.source import Source, check_table, pick_columns, working_dtype
 from dkmeans.data.sparse_source import densified, is_sparse
 from dkmeans.errors import DataError, DkmeansError, MissingExtraError, SourceError
@@ -94,10 +98,8 @@ def _open_path(
         return open_zarr(path, columns, component, storage_options)
     except DkmeansError:
         raise
-    except ImportError as error:
-        raise MissingExtraError(f"reading {path}", "s3") from error
     except Exception as error:
-        raise SourceError(f"cannot open {path}: {error}") from error
+        raise _unopened(path, error) from error
 
 
 def _open_dask(X: da.Array, names: tuple[str, ...] | None) -> Source:
@@ -139,3 +141,43 @@ def _open_frame(X: Any, columns: Sequence[str] | None) -> Source:
             )
     names = tuple(X.columns) if all(isinstance(c, str) for c in X.columns) else None
     return _open_dask(X.to_dask_array(), names)
+
+
+@contextlib.contextmanager
+def on_disk(
+    path: str | os.PathLike[str], storage_options: dict[str, Any] | None = None
+) -> Iterator[str]:
+    """The path of a file, or that of a copy of what is at a URI, while the context lasts.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be copied.
+    """
+    text = os.fspath(path)
+    if "://" not in text:
+        yield text
+        return
+    import fsspec
+
+    with tempfile.TemporaryDirectory(prefix="dkmeans-") as folder:
+        copy = os.path.join(folder, "copy")
+        try:
+            fs, inner = fsspec.core.url_to_fs(text, **(storage_options or {}))
+            patiently(fs.get_file, inner, copy)
+        except Exception as error:
+            raise _unopened(text, error) from error
+        yield copy
+
+
+def _unopened(path: str, error: Exception) -> DkmeansError:
+    """The error for a path or URI that cannot be opened."""
+    extra = EXTRAS.get(path.partition("://")[0])
+    if isinstance(error, ImportError) and extra is not None:
+        return MissingExtraError(f"reading {path}", extra)
+    why: Any = error
+    if isinstance(error, RecursionError):
+        why = "its metadata are nested too deeply"
+    elif isinstance(error, FileNotFoundError):
+        why = "it does not exist"
+    return SourceError(f"cannot open {path}: {why}")

@@ -26,8 +26,10 @@ class LocalChunks:
     def __init__(self, array: Any, compression: str) -> None:
         import numcodecs
 
+        from dkmeans.data.zarr_guard import store_of
+
         self.metadata, self.compression = array.metadata, compression
-        self.folder = os.path.join(str(array.store.root), array.path)
+        self.folder = os.path.join(str(store_of(array).root), array.path)
         self.rows, self.count = array.chunks[0], -(-array.shape[0] // array.chunks[0])
         self.dtype, self.n_columns = array.dtype, array.shape[1]
         self.n_bytes = self.rows * self.n_columns * self.dtype.itemsize
@@ -69,7 +71,7 @@ class LocalChunks:
         try:
             with open(self.path(number), "rb", buffering=0) as file:
                 size = os.fstat(file.fileno()).st_size
-                if size > self.n_bytes + self.n_bytes // 64 + 2**16:  # no chunk grows so much
+                if size > most_bytes(self.n_bytes):
                     return False
                 if self.compression == "none":
                     return size == len(out) and file.readinto(out.data) == size
@@ -86,9 +88,9 @@ class LocalChunks:
         """
         head = encoded[:18].tobytes()
         if self.compression == "zstd":
-            fits = _zstd_size(head) == len(out)
+            fits = zstd_size(head) == len(out)
         else:
-            fits = _number(head[4:8]) == len(out) and _number(head[12:16]) == len(encoded)
+            fits = number(head[4:8]) == len(out) and number(head[12:16]) == len(encoded)
         if fits:
             self.codec.decode(encoded, out)
         return fits
@@ -102,11 +104,17 @@ class LocalChunks:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
 
-def _number(raw: bytes) -> int:
+def most_bytes(n_bytes: int) -> int:
+    """Bytes that a chunk of ``n_bytes`` may take when encoded: no codec lets one grow so much."""
+    return n_bytes + n_bytes // 64 + 2**16
+
+
+def number(raw: bytes) -> int:
+    """An unsigned integer, the lowest byte first."""
     return int.from_bytes(raw, "little")
 
 
-def _zstd_size(head: bytes) -> int | None:
+def zstd_size(head: bytes) -> int | None:
     """Decoded size that a Zstandard frame states, if it does (RFC 8878, 3.1.1.1)."""
     if len(head) < 18 or head[:4] != b"\x28\xb5\x2f\xfd":
         return None
@@ -114,15 +122,17 @@ def _zstd_size(head: bytes) -> int | None:
     if width == 1 and not single:
         return None
     at = 6 - single + (0, 1, 2, 4)[head[4] & 3]  # after the window and the dictionary
-    return _number(head[at : at + width]) + (256 if width == 2 else 0)
+    return number(head[at : at + width]) + (256 if width == 2 else 0)
 
 
 def local_chunks(array: Any) -> LocalChunks | None:
     """A reader of the array's chunks if all of these are plain, else None."""
     from zarr.storage import LocalStore
 
+    from dkmeans.data.zarr_guard import store_of
+
     compression = _compression(array)
-    plain = type(array.store) is LocalStore and array.dtype.isnative
+    plain = type(store_of(array)) is LocalStore and array.dtype.isnative
     if not plain or compression is None or array.chunks[1] != array.shape[1]:
         return None
     return LocalChunks(array, compression)

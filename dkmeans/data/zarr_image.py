@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dkmeans.data.zarr_source import guarded_array
 from dkmeans.errors import MissingExtraError, SourceError
 
 
@@ -56,7 +57,7 @@ def open_zarr_path(path: str, storage_options: Mapping[str, Any] | None) -> Zarr
 def open_zarr_object(found: Any, where: str) -> ZarrImage:
     """The image in an array, or in a group of OME's: that of the full resolution."""
     if hasattr(found, "shape"):
-        return ZarrImage(found, where, _names(found))
+        return ZarrImage(guarded_array(found), where, _names(found))
     scales = _multiscales(found)
     if scales is None:
         raise SourceError(
@@ -69,14 +70,14 @@ def open_zarr_object(found: Any, where: str) -> ZarrImage:
             for axis in scales[0].get("axes", "tczyx")
         )
         array = found[path]
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise SourceError(
             f"{where} says that it is a multiscale image, and not where:"
             f" {type(error).__name__}: {error}"
         ) from error
     if not hasattr(array, "shape") or array.ndim != len(names):
         raise SourceError(f"{where} says that {path} has the axes {', '.join(names)}; it has not")
-    return ZarrImage(array, f"{where} ({path})", names)
+    return ZarrImage(guarded_array(array), f"{where} ({path})", names)
 
 
 def _multiscales(group: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from dkmeans.engine.bounds import drops_of
 from dkmeans.engine.kept import Chunk, keep, no_choice
 from dkmeans.engine.lloyd import Fit, Room, Run, lloyd
 from dkmeans.engine.partial import Rows, SampleSpec
-from dkmeans.engine.programs import Ask, Program, ask_together
+from dkmeans.engine.programs import Ask, Memo, Program, ask_together
 from dkmeans.engine.search import Found, improve, search
 from dkmeans.engine.seeding import filled
 from dkmeans.engine.settle import Course, Settled
@@ -48,12 +49,18 @@ def auto(run: Run, spec: SampleSpec, k: int, seed: int) -> Program[Fit]:
     if len(rows) < k:  # few of the rows take part
         return (yield from lloyd(run, filled(run.survey.draw_for(seed), k)))
     whole = len(rows) == run.survey.n_positive  # on which Lloyd's iterations go on
-    found = search(points.X, points.weights, k, seed, polish=not whole)
+    found: Sequence[Found] = yield Memo(
+        "search", tuple[Found, ...], k, partial(_searched, points, k, seed, polish=not whole)
+    )
     share = len(rows) / max(1, run.survey.n_positive)
     run.journal.note("init", run.number, 1, inertia=found[0].cost / share)
     if whole:
         return (yield from lloyd(run, found[0].centers))
     return (yield from lloyd(run, (yield from _verified(run, found, rows, points, share, seed))))
+
+
+def _searched(points: Points, k: int, seed: int, *, polish: bool) -> tuple[Found, ...]:
+    return tuple(search(points.X, points.weights, k, seed, polish=polish))
 
 
 def _verified(
@@ -82,7 +89,9 @@ def _verified(
     assert drawn is not None
     union = _union(rows, points, drawn, first.centers, share)
     now = best.taken[1].centers if len(best.taken) > 1 else best.course.centers
-    hoped = improve(union.X, union.weights, now, seed)
+    hoped: Found = yield Memo(
+        "improve", Found, len(now), partial(improve, union.X, union.weights, now, seed)
+    )
     at_present = float(np.sum(union.cost(now)[0] * union.weights))
     if hoped.cost < (1 - _GAIN) * at_present:
         again: Settled = yield Ask("init verify", run.step(run.begin(hoped.centers)))

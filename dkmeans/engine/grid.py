@@ -111,6 +111,15 @@ def levels_of(bits: Ints, counts: Ints, grid: Grid) -> Ints:
     return np.stack([single >> LEVEL_BITS, single & (2**LEVEL_BITS - 1)], axis=-1)
 
 
+def total_of(sums: Ints) -> Ints:
+    """The sum of all clusters (d, levels), each level but the first within its bits."""
+    total: Ints = sums.sum(axis=0)
+    for level in range(total.shape[-1] - 1, 0, -1):
+        total[..., level - 1] += total[..., level] >> LEVEL_BITS
+        total[..., level] &= 2**LEVEL_BITS - 1
+    return total
+
+
 def _to_floats(levels: AnyArray, finest: Any) -> Floats:
     """The float64 nearest to sums (..., levels) whose last level counts multiples of ``finest``."""
     levels, half = levels.copy(), 2 ** (LEVEL_BITS - 1)  # no level cancels a coarser one

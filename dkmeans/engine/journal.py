@@ -42,6 +42,7 @@ class Journal:
                 passes=spent.passes,
                 bytes_read=spent.bytes_read,
                 rows_assigned=spent.rows + more_rows,
+                retries=spent.retries,
                 **values,
             )
         )

@@ -184,10 +184,16 @@ class Run:
 
     @property
     def rules(self) -> Rules:
-        """What is fixed for the whole run."""
-        dtype = center_dtype(self.blocks.dtype)
-        weighted, counted = self.blocks.weights is not None, self.blocks.counted
-        return Rules(self.survey.grid, dtype, weighted, self.stop, counted)
+        """What holds for the next pass of the run."""
+        return Rules(
+            self.survey.grid,
+            center_dtype(self.blocks.dtype),
+            self.blocks.weights is not None,
+            self.stop,
+            counted=self.blocks.counted,
+            labels=self.want_labels,
+            pause=self.journal.passes.patience / max(1, self.room.runs),
+        )
 
     def begin(self, centers: Floats) -> Course:
         """The course that sets out from ``centers`` (k, d), rounded to the type of the centers."""

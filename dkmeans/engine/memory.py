@@ -13,8 +13,10 @@ from pathlib import Path
 from dask.utils import format_bytes, parse_bytes
 
 from dkmeans.data.blocks import READ_BYTES
+from dkmeans.data.cluster import Cluster, current_client
 from dkmeans.engine.lloyd import KEPT_SHARE, MAX_RELOCATED
-from dkmeans.engine.passes import FAN_IN, current_client, default_threads
+from dkmeans.engine.passes import default_threads
+from dkmeans.engine.trees import FAN_IN
 from dkmeans.errors import MemoryLimitError
 
 BLOCK_BYTES = 64 * 2**20  # what blocks are joined or cut toward
@@ -45,6 +47,7 @@ class Shape:
     local : whether they stay in this process, though there is a cluster.
     buffered : whether blocks are read into buffers of our own, piece by piece.
     made_bytes : of what a pass makes of a row of a block at work, beside its label and margin.
+    read_bytes : what is asked of storage at once.
     """
 
     n_rows: int | None
@@ -56,6 +59,7 @@ class Shape:
     local: bool = False
     buffered: bool = False
     made_bytes: int = 0
+    read_bytes: int = READ_BYTES
 
     @property
     def unit_bytes(self) -> int:
@@ -88,7 +92,7 @@ class Shape:
 
     def _pieces(self) -> int:
         """Encoded and decoded pieces of the rows that are asked of storage at once."""
-        return 2 * max(READ_BYTES, self.unit_bytes)
+        return 2 * max(self.read_bytes, self.unit_bytes)
 
 
 @dataclass(frozen=True)
@@ -184,10 +188,11 @@ def memory_limit(value: int | float | str | None, *, local: bool = False) -> int
         return int(MARGIN * available)
     client = current_client()
     if client is not None:
-        workers = client.scheduler_info(n_workers=-1)["workers"].values()
-        known = [w["memory_limit"] for w in workers if w.get("memory_limit")]
-        if known and len(known) == len(workers):
-            return int(MARGIN * sum(known))
+        workers = Cluster(client).workers().values()
+        if all(worker["memory_limit"] for worker in workers):
+            # blocks come to each thread alike, so the worker with the least for each is full first
+            least = min(worker["memory_limit"] / worker["nthreads"] for worker in workers)
+            return int(MARGIN * least * sum(worker["nthreads"] for worker in workers))
     from distributed.system import MEMORY_LIMIT
 
     return int(MARGIN * min(available, MEMORY_LIMIT))
@@ -211,20 +216,26 @@ def give_back() -> None:
 
 @dataclass(frozen=True)
 class Machine:
-    """What runs a pass: blocks at work at once, processes, and whether these are a cluster's."""
+    """What runs a pass: blocks at work at once, processes, and whether these are a cluster's.
+
+    Parameters
+    ----------
+    smallest : threads of the process that has the fewest, which has as large a share of the memory.
+    """
 
     threads: int
     processes: int
     cluster: bool
+    smallest: int
 
     @classmethod
     def at_hand(cls, *, local: bool) -> Machine:
         """What runs passes over rows that are ``local``, or else those of the current client."""
         client = None if local else current_client()
         if client is None:
-            return cls(default_threads(), 1, False)
-        workers = client.nthreads()
-        return cls(max(1, sum(workers.values())), max(1, len(workers)), True)
+            return cls(default_threads(), 1, False, default_threads())
+        threads = [worker["nthreads"] for worker in Cluster(client).workers().values()]
+        return cls(sum(threads), len(threads), True, min(threads))
 
 
 @dataclass(frozen=True)
@@ -349,7 +360,8 @@ def make_plan(shape: Shape, work: Work, residency: str, limit: int) -> Plan:
     block_bytes = min(rows or shape.unit_rows or 0, shape.n_rows or 0) * shape.row_bytes
     reading = threads * shape.reading_bytes(block_bytes)
     peak = projected(work, threads, machine.processes, held + reading)
-    spare = max(0, limit - peak) // machine.processes
+    # any worker may be the one that gets all rows kept
+    spare = max(0, limit - peak) * machine.smallest // machine.threads
     kept_rows, kept_bytes = _kept(shape, work, in_memory and not machine.cluster, spare)
     known = shape.n_rows is not None
     return Plan(

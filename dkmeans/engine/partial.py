@@ -24,13 +24,13 @@ class Rows:
     ----------
     keys : (m,) ascending; equal keys are ordered by row.
     index : (m,) global row numbers.
-    values : (m, d) float64.
+    values : (m, d) float64, or in the type of the data.
     weights : (m,) float64.
     """
 
     keys: Floats
     index: Ints
-    values: Floats
+    values: AnyArray
     weights: Floats
 
     def __len__(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ from dkmeans.data.blocks import Blocks
 from dkmeans.engine import progress
 from dkmeans.engine.auto import auto
 from dkmeans.engine.dedupe import DistinctStep
+from dkmeans.engine.jobs import Step
 from dkmeans.engine.journal import Journal
 from dkmeans.engine.lloyd import Fit, Room, Run, lloyd
-from dkmeans.engine.passes import Passes, Step
-from dkmeans.engine.programs import Program, Several, run_together
+from dkmeans.engine.passes import Passes
+from dkmeans.engine.programs import Log, Memo, Program, ask_together, run_together
 from dkmeans.engine.seeding import Seeding, in_memory_rows, seed_centers
 from dkmeans.engine.settle import Stop
 from dkmeans.engine.survey import (
@@ -77,16 +79,24 @@ class Together:
 
 
 def fit_together(
-    passes: Passes, blocks: Blocks, fits: Sequence[Settings], kept_rows: int, distinct_rows: int = 0
+    passes: Passes,
+    blocks: Blocks,
+    fits: Sequence[Settings],
+    kept_rows: int,
+    *,
+    distinct_rows: int = 0,
+    log: Log | None = None,
 ) -> Together:
     """The best restart of each fit.
 
     All restarts of all fits advance on the same passes, and share the memory for ``kept_rows``
     between passes; without any, each iteration is a pass. Where there are no more than
-    ``distinct_rows`` distinct ones, all that follows the survey is done on these.
+    ``distinct_rows`` distinct ones, all that follows the survey is done on these. What ``log``
+    remembers of an earlier run takes no pass.
     """
     most = max(s.seeding.n_clusters for s in fits)
-    survey, distinct = _survey(passes, blocks, fits, most, distinct_rows)
+    first = _survey(passes, blocks, fits, most, distinct_rows)
+    ((survey, distinct),) = run_together(passes, blocks, [first], log)
     for settings in fits:
         check_survey(survey, settings.seeding.n_clusters, settings.nan_policy, settings.names)
     sample = _sample_of(survey, fits[0], blocks.n_features)
@@ -97,7 +107,8 @@ def fit_together(
     work = blocks
     if distinct is not None:
         work = distinct
-        survey = _survey(passes, work, [replace(s, history_rows=0) for s in fits], most, 0)[0]
+        again = _survey(passes, work, [replace(s, history_rows=0) for s in fits], most, 0)
+        ((survey, _),) = run_together(passes, work, [again], log)
         fits = [replace(settings, want_labels=False) for settings in fits]
         kept_rows = min(kept_rows, 1) * survey.n_rows  # all in place, or none
     room = Room(kept_rows, sum(len(settings.seeds) for settings in fits))
@@ -106,7 +117,7 @@ def fit_together(
         for settings in fits
         for number in range(len(settings.seeds))
     ]
-    results = iter(run_together(passes, work, programs))
+    results = iter(run_together(passes, work, programs, log))
     best = []
     for settings in fits:
         found = [next(results) for _ in settings.seeds]
@@ -117,7 +128,7 @@ def fit_together(
 
 def _survey(
     passes: Passes, blocks: Blocks, fits: Sequence[Settings], most: int, distinct_rows: int
-) -> tuple[Survey, Blocks | None]:
+) -> Program[tuple[Survey, Blocks | None]]:
     """What the first pass learns, and the distinct rows where there are no more than so many."""
     seeds = tuple(dict.fromkeys(seed for settings in fits for seed in settings.seeds))
     n_rows, d, seed = blocks.n_rows, blocks.n_features, seeds[0]
@@ -127,14 +138,14 @@ def _survey(
     if any(s.seeding.init == "auto" for s in fits):
         wanted.append(sample_spec(seed, sample_rows(n_rows, d, most), n_rows))
     step = SurveyStep(survey_streams(seeds), most, joint_spec(wanted))
-    if not distinct_rows:
-        return passes.run(blocks, step, "survey"), None
-    steps: tuple[Step[Any], ...] = (step, DistinctStep(distinct_rows))
-    survey, distinct = passes.run(blocks, Several(steps), "survey").parts
-    if distinct.codes is None:
+    steps: list[Step[Any]] = [step]
+    if distinct_rows:
+        steps.append(DistinctStep(distinct_rows))
+    survey, *counted = yield from ask_together("survey", steps)
+    if not counted or counted[0].codes is None:
         return survey, None
-    rows = in_memory_rows(len(distinct.codes), passes.threads)
-    return survey, distinct.blocks(d, blocks.dtype, rows)
+    rows = in_memory_rows(len(counted[0].codes), passes.threads)
+    return survey, counted[0].blocks(d, blocks.dtype, rows)
 
 
 def _sample_of(survey: Survey, settings: Settings, n_features: int) -> RowSample | None:
@@ -161,7 +172,8 @@ def _restart(
         room,
     )
     if settings.given is not None:
-        fit = yield from lloyd(run, _checked(settings.given(seed), k, blocks.n_features))
+        first = partial(_checked, settings.given, seed, k, blocks.n_features)
+        fit = yield from lloyd(run, (yield Memo("init centers", Floats, k, first)))
     elif settings.seeding.init == "auto":
         most = sample_rows(survey.n_rows, blocks.n_features, k)
         spec = sample_spec(settings.seeds[0], most, survey.n_rows)
@@ -173,9 +185,9 @@ def _restart(
     return fit
 
 
-def _checked(given: Any, k: int, n_features: int) -> Floats:
-    """Initial centers (k, d) float64, as they were given."""
-    centers = np.array(given, dtype=np.float64, ndmin=2)
+def _checked(given: Callable[[int], Any], seed: int, k: int, n_features: int) -> Floats:
+    """Initial centers (k, d) float64, as they are given for a seed."""
+    centers = np.array(given(seed), dtype=np.float64, ndmin=2)
     shape = f"The shape of the initial centers {centers.shape} does not match the number of"
     if centers.shape[0] != k:
         raise DataError(f"{shape} clusters {k}.")

@@ -11,7 +11,7 @@ import numpy as np
 from dkmeans._typing import AnyArray, Floats
 from dkmeans.data.blocks import Reader, from_dask
 from dkmeans.data.source import Source, center_dtype
-from dkmeans.engine.passes import map_lazily
+from dkmeans.engine.trees import map_lazily
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ScaledRows(Reader):
 
     def __init__(self, reader: Reader, scaling: Scaling, dtype: np.dtype[Any]) -> None:
         self.reader, self.scaling, self.dtype = reader, scaling, dtype
-        self.shape, self.unit = reader.shape, reader.unit
+        self.shape, self.unit, self.read_bytes = reader.shape, reader.unit, reader.read_bytes
 
     def read(self, start: int, stop: int, out: AnyArray) -> None:
         """Write the scaled rows to ``out``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.engine import exact
 from dkmeans.engine.lloyd import Run
 from dkmeans.engine.partial import Drawn, Rows, SampleSpec, draw_by_cost, merge_rows, rows_of
-from dkmeans.engine.programs import Ask, Program
+from dkmeans.engine.programs import Ask, Memo, Program
 from dkmeans.engine.search import search
 from dkmeans.engine.update import masses_of
 
@@ -198,7 +199,8 @@ def _parallel(run: Run, seeding: Seeding, seed: int) -> Program[Floats]:
     attraction: Attraction = yield Ask("init weights", AttractStep(candidates, grid.weights))
     weights = masses_of(attraction.counts, attraction.masses, grid, blocks.weights is not None)
     held = weights > 0
-    centers = recluster(candidates[held], weights[held], drawn, k, seed)
+    chosen = partial(recluster, candidates[held], weights[held], drawn, k, seed)
+    centers: Floats = yield Memo("init search", Floats, k, chosen)
     run.journal.note("init", run.number, seeding.rounds + 1)
     return centers
 

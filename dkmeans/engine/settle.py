@@ -18,10 +18,11 @@ import numpy as np
 from dkmeans._typing import Floats, Ints
 from dkmeans.engine import exact
 from dkmeans.engine.bounds import KeptRows, drops_of, lengths_of
-from dkmeans.engine.grid import Grid, levels_of, sums_to_floats, weights_to_floats
+from dkmeans.engine.grid import Grid, levels_of, sums_to_floats, total_of, weights_to_floats
 from dkmeans.engine.kept import Chunk
 from dkmeans.engine.partial import Partial, Rows
 from dkmeans.engine.update import masses_of, update
+from dkmeans.errors import DataError
 
 _DIGITS = 1e-11  # likely relative error of the last inertia from which a pass measures it
 _MOST_LOST = 1e-9  # likewise the largest that there can be
@@ -114,18 +115,27 @@ class Settled:
 
 @dataclass(frozen=True)
 class Rules:
-    """What is fixed for a whole run."""
+    """What is fixed for a whole run.
+
+    Parameters
+    ----------
+    labels : whether the run is to end with the labels of all rows.
+    pause : seconds after which iterations in memory wait for the next pass.
+    """
 
     grid: Grid
     dtype: np.dtype[Any]
     weighted: bool
     stop: Stop
     counted: bool = False  # whether weights are numbers of rows
+    labels: bool = False
+    pause: float = math.inf
 
 
 def settle(partial: Partial, course: Course, rules: Rules, threads: int) -> Settled:
     """Update the centers, and iterate for as long as the kept rows tell all changes."""
     kept, rows = partial.kept, None
+    _check_rows(partial, course)
     sums = Sums(partial, rules)
     if kept is not None and not kept.tells_nothing:
         rows = KeptRows(kept, course.centers, threads)
@@ -139,10 +149,21 @@ def settle(partial: Partial, course: Course, rules: Rules, threads: int) -> Sett
         taken,
         done,
         sums.sizes,
-        kept.labels if kept else partial.labels,
+        (kept.labels if kept else partial.labels) if rules.labels else (),
         None if kept is None else kept.spread,
         None if partial.drawn is None else partial.drawn.rows,
     )
+
+
+def _check_rows(partial: Partial, course: Course) -> None:
+    """Raise a DataError unless the sums of all rows are those of the first pass of the run."""
+    if course.anchor is None:
+        return
+    if not np.array_equal(total_of(partial.sums), total_of(course.anchor.sums)):
+        raise DataError(
+            "the rows of X, or their weights, are not those that earlier passes of this fit read:"
+            " their sums differ. Fit data that stay as they are, from the start"
+        )
 
 
 def _steps(
@@ -150,6 +171,7 @@ def _steps(
 ) -> tuple[Course, tuple[Taken, ...], bool]:
     """The iterations that can be taken, where they lead, and whether the run has ended."""
     taken, done, since = list[Taken](), False, time.perf_counter()
+    end = since + rules.pause
     while True:
         if not course.reason and not sums.measured and (sums.counts == 0).any():
             course = replace(course, measure=True)
@@ -162,7 +184,7 @@ def _steps(
         if done and not sure:
             done, course = False, replace(course, measure=True)
             break
-        if done or rows is None or not rows.follow(course.centers, sums):
+        if done or rows is None or now > end or not rows.follow(course.centers, sums):
             break
     return course, tuple(taken), done
 

@@ -108,6 +108,7 @@ class Spent:
     bytes_read: int
     seconds: float
     rows_assigned: int
+    retries: int = 0
 
     @classmethod
     def by(cls, models: Collection[KMeans], scores: Scores | None = None) -> Spent:
@@ -119,6 +120,7 @@ class Spent:
             scores.bytes_read + sum(history.bytes_read for history in histories),
             scores.seconds + sum(history.seconds for history in histories),
             sum(i.rows_assigned for history in histories for i in history),
+            sum(history.retries for history in histories),
         )
 
 
@@ -148,6 +150,8 @@ def plan(known: Facts | None, spent: Spent) -> Table:
         ("memory limit", _size(planned.get("limit_bytes")), ""),
         ("time", "-", f"{spent.seconds:,.2f} s{rate}"),
     ]
+    if spent.retries:
+        lines.append(("reads tried again", "-", f"{spent.retries:,}"))
     others = () if known is None else known.plan_lines
     lines += [(name, value, "") for name, value in others if name not in _ELSEWHERE]
     return Table(head, [[Cell(text) for text in line] for line in lines])

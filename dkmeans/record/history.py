@@ -17,12 +17,16 @@ from dkmeans._typing import Floats
 from dkmeans.errors import FormatError
 from dkmeans.record.facts import Facts
 from dkmeans.record.frames import ENDS, Frame, frames_of
+from dkmeans.record.parsing import PARSE_ERRORS, strict_json
 from dkmeans.record.sample import RowSample
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CENTER_BYTES = 2**26  # centers kept by a history in all, but for those at the ends of its runs
+PHASES = ("survey", "init", "lloyd", "final")
+_COUNTS = ("run", "step", "passes", "bytes_read", "rows_assigned", "retries")
+_DTYPES = ("float32", "float64")
 _SHOWN = 5  # steps at either end of a long table in a notebook
 _HEAD = ["phase", "step", "inertia", "shift", "smallest", "largest", "s", "passes", "MB read"]
 
@@ -43,6 +47,7 @@ class Iteration:
     sizes : rows in each cluster.
     seconds, passes, bytes_read : what the step cost; bytes are those of decoded blocks.
     rows_assigned : rows for which the nearest center was found.
+    retries : reads that failed for a reason that passed, and were tried again.
     """
 
     phase: str
@@ -56,6 +61,7 @@ class Iteration:
     passes: int = 0
     bytes_read: int = 0
     rows_assigned: int = 0
+    retries: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; what is not known is None."""
@@ -68,14 +74,25 @@ class Iteration:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any], dtype: str = "float64") -> Iteration:
-        """The inverse of :meth:`to_dict`."""
-        values = {field.name: plain[field.name] for field in fields(cls)}
+        """The inverse of :meth:`to_dict`; ``retries`` may be missing, as before 0.2.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            If a value is missing, or not one that a fit writes.
+        """
+        values = {field.name: {"retries": 0, **plain}[field.name] for field in fields(cls)}
+        if values["phase"] not in PHASES or plain.keys() - values.keys():
+            raise ValueError(f"phase {values['phase']!r} and {', '.join(plain)}")
+        for name in _COUNTS:
+            values[name] = _count(name, values[name])
         for name in ("inertia", "shift"):
-            values[name] = math.nan if values[name] is None else float(values[name])
+            values[name] = math.nan if values[name] is None else _number(name, values[name])
+        values["seconds"] = _number("seconds", values["seconds"])
         if values["centers"] is not None:
-            values["centers"] = np.array(values["centers"], dtype=dtype)
+            values["centers"] = _centers(values["centers"], dtype)
         if values["sizes"] is not None:
-            values["sizes"] = tuple(int(size) for size in values["sizes"])
+            values["sizes"] = tuple(_count("sizes", size) for size in values["sizes"])
         return cls(**values)
 
     def __eq__(self, other: object) -> bool:
@@ -142,6 +159,11 @@ class History(Sequence[Iteration]):
     def bytes_read(self) -> int:
         """Bytes read from the source in all."""
         return sum(i.bytes_read for i in self)
+
+    @property
+    def retries(self) -> int:
+        """Reads in all that failed for a reason that passed, and were tried again."""
+        return sum(i.retries for i in self)
 
     @property
     def seconds(self) -> float:
@@ -219,7 +241,11 @@ class History(Sequence[Iteration]):
         FormatError
             If the file is not such a history.
         """
-        return cls.parse(Path(path).read_text(encoding="utf-8").splitlines(), str(path))
+        try:
+            lines = Path(path).read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise FormatError(f"{path} is not a dkmeans history of version 1: {error}") from error
+        return cls.parse(lines, str(path))
 
     def dump(self) -> list[str]:
         """The lines of the JSON Lines form."""
@@ -233,22 +259,30 @@ class History(Sequence[Iteration]):
     def parse(cls, lines: Sequence[str], where: str) -> History:
         """The inverse of :meth:`dump`."""
         try:
-            head = json.loads(lines[0])
+            head = strict_json(lines[0])
             if head["format"] != "dkmeans-history" or head["version"] != 1:
                 raise ValueError(f"format {head['format']!r}, version {head['version']!r}")
-            steps = [Iteration.from_dict(json.loads(line), head["dtype"]) for line in lines[1:]]
+            if head["dtype"] not in _DTYPES:
+                raise ValueError(f"dtype {head['dtype']!r}")
+            steps = [Iteration.from_dict(strict_json(line), head["dtype"]) for line in lines[1:]]
+            if len({i.centers.shape for i in steps if i.centers is not None}) > 1:
+                raise ValueError("centers of several shapes")
             reason = head.get("stop_reason")  # which files of dkmeans 0.1.0 do not have
             if reason not in (None, *ENDS):
                 raise ValueError(f"stop_reason {reason!r}")
-            return cls(steps, int(head["best_run"]), stop_reason=reason)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+            return cls(steps, _count("best_run", head["best_run"]), stop_reason=reason)
+        except PARSE_ERRORS as error:
             raise FormatError(f"{where} is not a dkmeans history of version 1: {error}") from error
 
     def _table(self) -> list[list[str]]:
         """A head and a line a step, as text."""
-        runs = len({i.run for i in self}) > 1
-        head = [*(["run"] if runs else []), *_HEAD]
-        return [head, *(([str(i.run)] if runs else []) + _cells(i) for i in self)]
+        runs, retried = len({i.run for i in self}) > 1, self.retries > 0
+        head = [*(["run"] if runs else []), *_HEAD, *(["retries"] if retried else [])]
+        lines = [
+            [*([str(i.run)] if runs else []), *_cells(i), *([str(i.retries)] if retried else [])]
+            for i in self
+        ]
+        return [head, *lines]
 
     def __str__(self) -> str:
         table = self._table()
@@ -268,6 +302,33 @@ class History(Sequence[Iteration]):
 
     def __repr__(self) -> str:
         return f"<History of {len(self)} steps, {self.passes} passes, {self.seconds:.2f} s>"
+
+
+def _count(name: str, value: Any) -> int:
+    """An integer that counts something."""
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError(f"{name} {value!r}")
+    return value
+
+
+def _number(name: str, value: Any) -> float:
+    """A finite number."""
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError(f"{name} {value!r}")
+    return float(value)
+
+
+def _centers(values: Any, dtype: str) -> Floats:
+    """A table of finite numbers."""
+    if dtype not in _DTYPES:
+        raise ValueError(f"centers of type {dtype!r}")
+    flat = [number for row in values for number in row]
+    if not all(type(number) in (int, float) for number in flat):
+        raise ValueError("centers that are no numbers")
+    centers = np.array(values, dtype=dtype)
+    if centers.ndim != 2 or not np.isfinite(centers).all():
+        raise ValueError(f"centers of shape {centers.shape}, or not finite")
+    return centers
 
 
 def _html_row(tag: str, cells: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from dkmeans._typing import AnyArray
 from dkmeans.errors import FormatError, OutputError
 from dkmeans.record.facts import Facts
 from dkmeans.record.history import History
+from dkmeans.record.parsing import PARSE_ERRORS, read_npz, strict_json
 from dkmeans.record.sample import RowSample
 
 FORMAT, VERSION = "dkmeans-model", 1
@@ -56,8 +57,8 @@ def write_model(path: str | os.PathLike[str], model: SavedModel) -> None:
         partial.unlink(missing_ok=True)
 
 
-def read_model(path: str | os.PathLike[str]) -> SavedModel:
-    """Read what :func:`write_model` wrote.
+def read_model(path: str | os.PathLike[str], where: str) -> SavedModel:
+    """Read what :func:`write_model` wrote; ``where`` it comes from is for messages.
 
     Raises
     ------
@@ -65,29 +66,20 @@ def read_model(path: str | os.PathLike[str]) -> SavedModel:
         If the file is torn, not a model, or of a later version.
     """
     if os.path.exists(path) and not zipfile.is_zipfile(path):
-        raise FormatError(f"{os.fspath(path)} is not a dkmeans model: not an .npz file")
+        raise FormatError(f"{where} is not a dkmeans model: not an .npz file")
     try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        head = json.loads(arrays.pop("head").tobytes())
+        arrays = read_npz(path)
+        head = strict_json(arrays.pop("head").tobytes())
         lines = arrays.pop("history").tobytes().decode().splitlines()
         facts, sample = _facts(arrays), _sample(arrays)
         if head.pop("format") != FORMAT or head["version"] > VERSION:
             raise ValueError(f"version {head['version']}; this dkmeans reads up to {VERSION}")
         head.pop("version")
     except FileNotFoundError as error:
-        raise FormatError(f"no such file: {os.fspath(path)}") from error
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        zipfile.BadZipFile,
-    ) as error:
-        raise FormatError(f"{os.fspath(path)} is not a dkmeans model: {error}") from error
-    history = History.parse(lines, os.fspath(path))
+        raise FormatError(f"no such file: {where}") from error
+    except PARSE_ERRORS as error:
+        raise FormatError(f"{where} is not a dkmeans model: {error}") from error
+    history = History.parse(lines, where)
     history.facts, history.sample = facts, sample
     return SavedModel(head, arrays, history)
 
@@ -95,7 +87,7 @@ def read_model(path: str | os.PathLike[str]) -> SavedModel:
 def _facts(arrays: dict[str, AnyArray]) -> Facts | None:
     """Take the facts out of the arrays of a file, where it has them."""
     encoded = arrays.pop("facts", None)
-    return None if encoded is None else Facts.from_dict(json.loads(encoded.tobytes()))
+    return None if encoded is None else Facts.from_dict(strict_json(encoded.tobytes()))
 
 
 def _sample(arrays: dict[str, AnyArray]) -> RowSample | None:
