@@ -365,9 +365,9 @@ def test_ten_thousand_small_blocks_are_few_tasks_and_large_ones_are_not_joined()
 def test_large_chunks_are_split_for_the_threads_and_read_once():
     reads = []
 
-    def chunk(block):
+    def chunk(block, block_id=None):
         reads.append(len(block))
-        return np.random.default_rng(len(reads)).random(block.shape)
+        return np.random.default_rng(block_id[0]).random(block.shape)
 
     zeros = da.zeros((400_000, 2), chunks=(200_000, 2))
     X = zeros.map_blocks(chunk, dtype=float, meta=np.empty((0, 0)))
