@@ -140,10 +140,12 @@ class Needs:
         to the clusters, where labels are given.
     own : of what this process computes of what passes found, a function of n_samples (None where
         only a read can tell) and n_features.
+    made : of what a pass makes of a row of a block at work.
     """
 
     part: Callable[[int, int], int] = _none
     own: Callable[[int | None, int], int] = _none
+    made: int = 0
 
 
 NOTHING = Needs()
@@ -163,6 +165,7 @@ def apply_model(model: KMeans, X: Any, needs: Needs = NOTHING, *, like: Any = No
         If the passes would not fit in the ``memory_limit`` of the model.
     """
     given = check_input(model if like is None else like, X, reset=False)
+    given = replace(given, made_bytes=needs.made)
     k, d = len(model.cluster_centers_), given.shape.n_features
     plan = model._plan_once(given, needs.part(k, d), needs.own(given.shape.n_rows, d))
     return Applied(_passes(plan, given), given.blocks(plan.block_rows), model._model())

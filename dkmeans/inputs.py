@@ -21,10 +21,14 @@ from dkmeans.errors import DataError
 
 @dataclass(frozen=True)
 class Input:
-    """X and its weights, checked: an array in memory or a source that is not."""
+    """X and its weights, checked: an array in memory or a source that is not.
+
+    ``made_bytes`` are those of what passes make of a row, beside its label and margin.
+    """
 
     X: AnyArray | Source
     weights: Any = None
+    made_bytes: int = 0
 
     @property
     def local(self) -> bool:
@@ -55,10 +59,19 @@ class Input:
                 X.n_features,
                 local=self.local,
                 buffered=reader is not None,
+                made_bytes=self.made_bytes,
                 read_bytes=READ_BYTES if reader is None else reader.read_bytes,
             )
-        row_bytes = X.itemsize * X.shape[1]
-        return Shape(len(X), 1, 1, row_bytes, X.shape[1], resident=True, local=True)
+        return Shape(
+            len(X),
+            1,
+            1,
+            X.itemsize * X.shape[1],
+            X.shape[1],
+            resident=True,
+            local=True,
+            made_bytes=self.made_bytes,
+        )
 
     def blocks(self, target_rows: int | None) -> Blocks:
         """X as blocks; rows in memory are cut for the threads."""

@@ -137,7 +137,8 @@ def profile(
         check_is_fitted(model)
         like, last = model, model[-1]
         transform = _Transform(model[:-1]) if len(model) > 1 else None
-    needs = Needs(lambda k, d: Profiled.part_bytes(k, d, most))
+    made = 0 if transform is None else transform.row_bytes(last)
+    needs = Needs(lambda k, d: Profiled.part_bytes(k, d, most), made=made)
     applied = apply_model(as_kmeans(last), X, needs, like=like)
     assert applied.model is not None
     with writing_labels(labels_path, overwrite) as file:
@@ -179,6 +180,14 @@ class _Transform:
     """The transformers of a fitted pipeline, applied to a block."""
 
     pipeline: Pipeline
+
+    def row_bytes(self, last: Any) -> int:
+        """Bytes of a row between two steps, ``last`` the one that follows: in and out, in float64.
+
+        Widths are those that the steps tell.
+        """
+        steps = [*(step for _, step in self.pipeline.steps), last]
+        return 2 * 8 * max(getattr(step, "n_features_in_", 0) for step in steps)
 
     def __call__(self, X: AnyArray) -> AnyArray:
         import pandas as pd

@@ -74,6 +74,14 @@ def test_ticks_are_told_apart(inertia, share):
     np.testing.assert_allclose(values, ax.get_yticks(), rtol=1e-12)
 
 
+def test_ticks_of_large_numbers_are_written_alike():
+    ax = plot.elbow({1: 2e9, 2: 1.2e9, 3: 5e8, 4: 1e8})
+    render(ax.figure)
+    texts = [t.get_text() for t in ax.get_yticklabels()]
+    assert [float(text) for text in texts] == ax.get_yticks().tolist()
+    assert {"e" in text for text in texts if text != "0"} == {True}
+
+
 def test_nothing_to_draw_is_said():
     with pytest.raises(DataError, match="no iteration to draw"):
         plot.convergence(History())

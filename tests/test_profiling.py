@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans as SklearnKMeans
 from sklearn.datasets import make_blobs
 from sklearn.decomposition import PCA
+from sklearn.kernel_approximation import RBFSampler
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from strategies import cases, lazy
 from test_passes import INPUTS, Reads, zarr_input
 
-from dkmeans import DataError, KMeans, OutputError, profile
+from dkmeans import DataError, KMeans, MemoryLimitError, OutputError, profile
 
 FIELDS = ["sizes", "means", "stds", "distances", "nearest_rows", "nearest_values"]
 
@@ -189,6 +190,21 @@ def test_three_hundred_clusters_of_fifty_features():
     found = profile(centers, da.from_array(X, chunks=(250, 50)), nearest=2)
     check(found, X, X, centers, 2)
     assert found.table.shape == (300, 3 + 2 * 50)
+
+
+def test_what_a_pipeline_makes_of_a_block_is_planned_for(X, tmp_path):
+    rows = np.tile(X, (30, 1))
+    model = make_pipeline(RBFSampler(n_components=150, random_state=0), KMeans(4, random_state=0))
+    model.fit(X)
+    last = model[-1].set_params(memory_limit="350 MiB")
+    zarr.create_array(tmp_path / "whole.zarr", data=rows, chunks=rows.shape)
+    zarr.create_array(tmp_path / "pieces.zarr", data=rows, chunks=(1000, 3))
+    same_limit = KMeans(4, random_state=0, memory_limit="350 MiB").fit(X)
+    assert profile(same_limit, str(tmp_path / "whole.zarr")).sizes.sum() == len(rows)
+    with pytest.raises(MemoryLimitError, match=r"350\.00 MiB: raise memory_limit, or store X in"):
+        profile(model, str(tmp_path / "whole.zarr"))
+    found = profile(model, str(tmp_path / "pieces.zarr"))
+    np.testing.assert_array_equal(found.sizes, 30 * np.bincount(last.labels_, minlength=4))
 
 
 def test_what_cannot_be_is_named(X):

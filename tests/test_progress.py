@@ -27,9 +27,9 @@ class Watcher:
     def block_done(self, rows, read_bytes):
         self.rows += rows
 
-    def sample_drawn(self, sample):
+    def sample_drawn(self, sample, n_rows):
         assert self.iterations == []
-        self.samples.append(sample)
+        self.samples.append((sample, n_rows))
 
     def iteration_done(self, iteration):
         self.iterations.append(iteration)
@@ -46,7 +46,7 @@ def watched_fit(X, chunk, **options):
     assert not watched()
     assert watcher.rows == len(X) * len(watcher.passes)
     assert watcher.iterations == list(model.history_)
-    assert watcher.samples == [model.history_.sample]
+    assert watcher.samples == [(model.history_.sample, len(X))]
     read = watcher.passes[:1] == ["read"]
     assert read == (options["residency"] == "memory")
     return model, watcher.passes[read:]
@@ -93,7 +93,7 @@ def display_at(clock):
     shown = Display()
     shown.pass_started("survey", 4)
     shown.pass_started("init 1 and 3 others", 4)
-    shown.sample_drawn(sample_of(0, 2, 6, 9))
+    shown.sample_drawn(sample_of(0, 2, 6, 9), 1000)
     shown.iteration_done(step_of(0, 9, step=11))
     clock[0] = 60.0
     shown.pass_started("lloyd", 1000)
@@ -175,23 +175,34 @@ def test_restarts_and_numbers_of_clusters_are_named_where_there_are_several(cloc
 
 
 def test_the_share_of_rows_that_changed_is_that_of_the_sample():
-    changes = Changes(sample_of(0, 2, 6, 9))
-    assert changes.share(Iteration("init")) is None
-    assert changes.share(step_of(0, 9)) is None  # 0 0 1 1
-    assert changes.share(step_of(0, 2, 9)) is None  # another number of clusters
-    assert changes.share(step_of(0, 3)) == 0.25  # 0 1 1 1
-    assert changes.share(step_of(0, 3)) == 0
-    assert changes.share(step_of(0, 3, run=1)) is None
-    assert changes.share(step_of(9, 0)) == 0.75  # 1 1 0 0
-    for nothing in (Changes(), Changes(sample_of())):
-        assert [nothing.share(step_of(0, 9)) for _ in range(2)] == [None, None]
+    changes = Changes(sample_of(0, 2, 6, 9), 5)
+    assert changes.note(Iteration("init")) is None
+    assert changes.note(step_of(0, 9)) is None  # 0 0 1 1
+    assert changes.note(step_of(0, 2, 9)) is None  # another number of clusters
+    assert changes.note(step_of(0, 3)) == "~25.0% changed"  # 0 1 1 1
+    assert changes.note(step_of(0, 3)) == "~0.0% changed"
+    assert changes.note(step_of(0, 3, run=1)) is None
+    assert changes.note(step_of(9, 0)) == "~75.0% changed"  # 1 1 0 0
+    for nothing in (Changes(), Changes(sample_of(), 5)):
+        assert [nothing.note(step_of(0, 9)) for _ in range(2)] == [None, None]
 
 
 def test_few_rows_tell_where_centers_are_many(monkeypatch):
     monkeypatch.setattr(display_module, "_MOST_WORK", 7)
-    changes = Changes(sample_of(*range(100)))
-    changes.share(step_of(0, 50))
+    changes = Changes(sample_of(*range(100)), 100)
+    assert [changes.note(step_of(0, 50)) for _ in range(2)] == [None, "~0.0% changed"]
     assert len(changes.labels[2, 0]) == 3
+
+
+@pytest.mark.parametrize(("n_rows", "mark"), [(2000, ""), (2001, "~")])
+def test_a_share_of_all_rows_is_not_marked_as_an_estimate(n_rows, mark):
+    X = np.random.default_rng(0).normal(size=(n_rows + 5, 2))
+    shown = Display()
+    with watching(shown):  # rows of no weight take no part
+        KMeans(4, init="random", n_init=1, random_state=0, tol=0.0).fit(
+            X, sample_weight=np.arange(len(X)) < n_rows
+        )
+    assert f"  {mark}0.0% changed" in "  ".join(shown.lines(80))
 
 
 def test_numbers_are_short():

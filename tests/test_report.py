@@ -387,6 +387,25 @@ def test_a_page_fits_a_phone_and_a_desk(opened, which, width, request, tmp_path)
     assert (tmp_path / "page.png").stat().st_size > 50_000
 
 
+def test_the_names_of_the_rows_of_a_wide_table_stay_when_it_is_scrolled(opened, sweep_page):
+    table = opened(sweep_page, 390).locator("#sweep-table")
+    assert table.evaluate("e => e.scrollWidth > e.clientWidth + 100")
+    table.evaluate("e => { e.scrollLeft = 100 }")
+    places = """table => [...table.querySelectorAll("th:first-child")].map(
+      cell => cell.getBoundingClientRect().left - table.getBoundingClientRect().left)"""
+    assert set(table.evaluate(places)) == {0}
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_captions_of_wide_tables_are_read_without_scrolling(opened, width, unpictured, tmp_path):
+    page = tmp_path / "wide.html"
+    fitted(np.random.default_rng(0).normal(size=(90, 14)) * 1e5, 3).report(page)
+    table = opened(page, width).locator("#cluster-table")
+    assert table.evaluate("e => e.scrollWidth > e.clientWidth")
+    right = "e => e.getBoundingClientRect().right"
+    assert table.locator("caption span").evaluate(right) <= table.evaluate(right)
+
+
 def test_the_player_moves(opened, page, model):
     from playwright.sync_api import expect
 

@@ -62,20 +62,27 @@ class Bar:
 
 @dataclass
 class Changes:
-    """Which share of the rows changed clusters, as the sample of a fit tells it."""
+    """Which share of the rows changed clusters, as the sample of a fit of ``n_rows`` tells it."""
 
     sample: RowSample | None = None
+    n_rows: int = 0
     labels: dict[tuple[int, int], Ints] = field(default_factory=dict)
 
-    def share(self, iteration: Iteration) -> float | None:
-        """Share of the rows that changed since the iteration before, where that is known."""
+    def note(self, iteration: Iteration) -> str | None:
+        """Share of the rows that changed since the iteration before, where that is known.
+
+        A ``~`` marks that of a sample of them.
+        """
         if not self.sample or iteration.centers is None:  # no sample, or one without rows
             return None
         k, d = iteration.centers.shape
         labels = self.sample.thinned(_MOST_WORK // (k * d)).labels(iteration.centers)
         run = k, iteration.run
         before, self.labels[run] = self.labels.get(run), labels
-        return None if before is None else float((before != labels).mean())
+        if before is None:
+            return None
+        mark = "~" if len(labels) < self.n_rows else ""
+        return f"{mark}{(before != labels).mean():.1%} changed"
 
 
 class Display:
@@ -103,9 +110,9 @@ class Display:
             self._bar.rows += rows
             self._bar.read_bytes += read_bytes
 
-    def sample_drawn(self, sample: RowSample | None) -> None:
+    def sample_drawn(self, sample: RowSample | None, n_rows: int) -> None:
         """Follow these rows from now on."""
-        self._changes = Changes(sample)
+        self._changes = Changes(sample, n_rows)
 
     def iteration_done(self, iteration: Iteration) -> None:
         """Show the inertia, the shift, and how many rows changed."""
@@ -114,9 +121,8 @@ class Display:
             value = getattr(iteration, name)
             if value == value:  # not NaN, which stands for unknown
                 notes.append(f"{name} {value:.4g}")
-        share = self._changes.share(iteration)
-        if share is not None:
-            notes.append(f"~{share:.1%} changed")
+        if changed := self._changes.note(iteration):
+            notes.append(changed)
         if notes:
             self._notes = [self._title(iteration), *notes]
 

@@ -46,6 +46,7 @@ class Shape:
     resident : whether the rows are in memory already.
     local : whether they stay in this process, though there is a cluster.
     buffered : whether blocks are read into buffers of our own, piece by piece.
+    made_bytes : of what a pass makes of a row of a block at work, beside its label and margin.
     read_bytes : what is asked of storage at once.
     """
 
@@ -57,6 +58,7 @@ class Shape:
     resident: bool = False
     local: bool = False
     buffered: bool = False
+    made_bytes: int = 0
     read_bytes: int = READ_BYTES
 
     @property
@@ -71,18 +73,22 @@ class Shape:
 
     def reading_bytes(self, block_bytes: int) -> int:
         """Bytes that it takes to have a block: the block, and copies while it is read."""
-        labels = LABEL_BYTES * block_bytes // max(1, self.row_bytes)
+        made = self._beside * block_bytes // max(1, self.row_bytes)
         if self.resident:
-            return labels
+            return made
         copies = block_bytes + self._pieces() if self.buffered else DASK_FACTOR * block_bytes
-        return labels + copies
+        return made + copies
 
     def block_for(self, room: int) -> int:
         """Bytes of the largest block for which ``room`` is enough."""
         copies = 1 if self.buffered else DASK_FACTOR
         room -= self._pieces() if self.buffered else 0
-        each = copies * self.row_bytes + LABEL_BYTES
+        each = copies * self.row_bytes + self._beside
         return max(0, room * self.row_bytes // max(1, each))
+
+    @property
+    def _beside(self) -> int:
+        return LABEL_BYTES + self.made_bytes
 
     def _pieces(self) -> int:
         """Encoded and decoded pieces of the rows that are asked of storage at once."""

@@ -20,8 +20,11 @@ class Watcher(Protocol):
     def block_done(self, rows: int, read_bytes: int) -> None:
         """A block of the pass is done."""
 
-    def sample_drawn(self, sample: Any) -> None:
-        """The :class:`~dkmeans.record.sample.RowSample` of a fit is known; None if it has none."""
+    def sample_drawn(self, sample: Any, n_rows: int) -> None:
+        """The :class:`~dkmeans.record.sample.RowSample` of a fit is known; None if it has none.
+
+        It is of the ``n_rows`` that take part.
+        """
 
     def iteration_done(self, iteration: Any) -> None:
         """An :class:`~dkmeans.record.history.Iteration` was recorded."""

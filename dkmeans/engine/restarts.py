@@ -101,7 +101,7 @@ def fit_together(
         check_survey(survey, settings.seeding.n_clusters, settings.nan_policy, settings.names)
     sample = _sample_of(survey, fits[0], blocks.n_features)
     n_positive = survey.n_positive
-    progress.tell("sample_drawn", sample)
+    progress.tell("sample_drawn", sample, n_positive)
     Journal(passes, fits[0].record).note("survey")
     blocks = blocks.with_sizes([size for _, size in sorted(survey.sizes.items())])
     work = blocks

@@ -48,7 +48,7 @@ def dress(ax: Axes, theme: Theme) -> Axes:
 def numbers(axis: Axis, *, whole: bool = False, most: int = 6) -> None:
     """Few ticks, with thousands set apart and neither offset nor common power."""
     axis.set_major_locator(_Fitting(most, integer=whole, steps=[1, 2, 2.5, 5, 10]))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value, _digits(axis))))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _at_tick(axis, value)))
 
 
 class _Fitting(MaxNLocator):
@@ -72,8 +72,15 @@ class _Fitting(MaxNLocator):
         if not isinstance(axis, XAxis) or len(places) < 2 or span == 0:
             return True
         points = axis.axes.bbox.width * 72 / cast(Any, axis.axes.figure).dpi
-        letters = max(len(number(float(place), _digits(axis))) for place in places)
+        letters = max(len(_at_tick(axis, float(place))) for place in places)
         return bool(points * (places[1] - places[0]) / span >= letters * _LETTER)
+
+
+def _at_tick(axis: Axis, value: float) -> str:
+    """A number at a tick; with a power of 10 where the largest of its axis has one."""
+    if max(map(abs, axis.get_view_interval())) >= _HUGE:
+        return f"{value:.{_digits(axis) - 3}g}"
+    return number(value, _digits(axis))
 
 
 def _digits(axis: Axis) -> int:
