@@ -31,6 +31,7 @@ EXPECTED = {  # the first cell of a row that each section must have
     "growth": "rows, 10,000 ",
     "scaling": "1, 60,000 rows ",
     "images": "Pillow fastoctree ",
+    "colors": "china.jpg, 8 ",
 }
 
 
