@@ -244,7 +244,7 @@ class At:
     def block_done(self, rows, read_bytes):
         """Nothing."""
 
-    def sample_drawn(self, sample):
+    def sample_drawn(self, sample, n_rows):
         """Nothing."""
 
     def iteration_done(self, iteration):
