@@ -14,7 +14,7 @@ from dkmeans._typing import AnyArray
 
 PARSE_ERRORS = (
     *(OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError),
-    *(OverflowError, RecursionError, MemoryError, NotImplementedError, zipfile.BadZipFile),
+    *(OverflowError, RecursionError, NotImplementedError, zipfile.BadZipFile),
 )
 
 
