@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 from dkmeans.fitting import n_runs
 from dkmeans.record.history import Iteration
 
-__all__ = ["CallbackSupportMixin", "Listener", "as_task", "listeners"]
+__all__ = ["CallbackSupportMixin", "Listener", "as_task", "listeners", "tell_resumed"]
 
 if TYPE_CHECKING:
     from dkmeans.kmeans import KMeans
@@ -60,10 +60,19 @@ def as_task(model: KMeans, X: Any, sample_weight: Any) -> Iterator[None]:
     model._validate_params()
     values = {"estimator": model, "X": X, "metadata": {"sample_weight": sample_weight}}
     with callback_management_context(model):
-        context = model._init_callback_context(max_subtasks=model.max_iter * n_runs(model))
+        most = model.max_iter * n_runs(model) + (model.checkpoint is not None)
+        context = model._init_callback_context(max_subtasks=most)
         context.call_on_fit_task_begin(**values)
         yield
         context.call_on_fit_task_end(**values, reconstruction_attributes={})  # it is fitted
+
+
+def tell_resumed(model: KMeans, how: str) -> None:
+    """Tell scikit-learn's callbacks that the fit was resumed, as a task of that name."""
+    context = getattr(model, "_callback_fit_ctx", None)
+    if context is not None:
+        task = context.subcontext(task_name=f"resumed {how}", max_subtasks=1)  # so that it is shown
+        task.call_on_fit_task_begin(estimator=model).call_on_fit_task_end(estimator=model)
 
 
 def _tell(model: KMeans, context: Any, iteration: Iteration) -> None:

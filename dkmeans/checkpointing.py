@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import zip_longest
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -27,8 +27,6 @@ from dkmeans.record.facts import versions, without_secrets
 
 if TYPE_CHECKING:
     from dkmeans.kmeans import KMeans
-
-logger = logging.getLogger("dkmeans")
 
 SECONDS = 30.0
 _DIGEST_LETTERS = 64
@@ -107,9 +105,18 @@ class Header:
 
 
 def begin(
-    models: Sequence[KMeans], given: Input, passes: Passes, seeds: Sequence[tuple[int, ...]]
+    models: Sequence[KMeans],
+    given: Input,
+    passes: Passes,
+    seeds: Sequence[tuple[int, ...]],
+    resumed: Callable[[str, int | None], None],
 ) -> tuple[Log, Sequence[tuple[int, ...]]]:
     """What remembers the answers to these fits of ``given``, and the seeds that they go by.
+
+    Parameters
+    ----------
+    resumed : called where fits go on from answers that were kept, with the path or URI of the
+        checkpoint and the passes taken before; None where nothing is left to do.
 
     Raises
     ------
@@ -130,9 +137,9 @@ def begin(
     else:
         header = _checked(entries, header_of(entries, first), header)
         files.tidy()
-        logger.info("going on from %s, which has %d answers", entries.where, entries.count - 1)
     passes.every = checkpoint.seconds
-    return Recording(entries, passes, given.shape.n_features), header.seeds
+    told = partial(resumed, entries.where)
+    return Recording(entries, passes, given.shape.n_features, told), header.seeds
 
 
 def header_of(entries: Entries, first: Entry) -> Header:

@@ -54,6 +54,39 @@ class Ran:
     part_bytes: int
 
 
+@dataclass
+class Resumption:
+    """Says that fits go on from their checkpoint, to whoever is told of their steps.
+
+    Attributes
+    ----------
+    how : what was said; None until then.
+    """
+
+    models: Sequence[KMeans]
+    histories: Sequence[History]
+    how: str | None = None
+
+    def __call__(self, where: str, passes: int | None) -> None:
+        """Say it: ``passes`` were taken before, and all there are if it is None."""
+        from dkmeans.callbacks import tell_resumed
+
+        self.how = f"from {where} {self._at(passes)}"
+        logger.log(_level(self.models[0]), "resumed %s", self.how)
+        progress.tell("resumed", self.how, passes)
+        for model in self.models:
+            tell_resumed(model, self.how)
+
+    def _at(self, passes: int | None) -> str:
+        if passes is None:
+            return "at its end"
+        last = [iteration for history in self.histories for iteration in history][-1:]
+        alone = len(self.models) == 1 and n_runs(self.models[0]) == 1
+        if not (alone and last and last[0].phase == "lloyd"):  # restarts do not go in step
+            return f"at pass {passes + 1}"
+        return f"at pass {passes + 1}, iteration {last[0].step + 1}"
+
+
 @dataclass(frozen=True)
 class Follow:
     """Memory that passes after a fit need on the same blocks.
@@ -93,10 +126,11 @@ def fit_models(
         plan, part_bytes = _plan_with(first, given, work, follow(given))
     passes = Passes(plan.threads, local=given.local)
     source = given.blocks(plan.block_rows)
-    log, seeds = begin(models, given, passes, [seeds_of(model) for model in models])
+    histories = [History() for _ in models]
+    resumed = Resumption(models, histories)
+    log, seeds = begin(models, given, passes, [seeds_of(model) for model in models], resumed)
     needed = plan.residency == "memory" and not log.finished
     blocks = passes.load(source) if needed else source
-    histories = [History() for _ in models]
     labelled = not isinstance(given.X, Source) and first.checkpoint is None
     settings = [
         _settings(model, X, history, own, want_labels=labelled)
@@ -110,7 +144,8 @@ def fit_models(
         history.best_run, history.stop_reason = best_run, fit.stop_reason
         history.sample = found.sample
         facts = _facts(model, given, plan, found.blocks.n_rows or 0)
-        history.facts = replace(facts, worker_peak_bytes=passes.total.peak_bytes or None)
+        peak = passes.total.peak_bytes or None
+        history.facts = replace(facts, worker_peak_bytes=peak, resumed=resumed.how)
         centers = np.ascontiguousarray(fit.centers, dtype=center_dtype(source.dtype))
         model._set(centers, fit.inertia, fit.n_iter, fit.stop_reason, history)
         if fit.labels is not None:
@@ -263,7 +298,7 @@ def n_runs(model: KMeans) -> int:
 
 
 def _recorder(model: KMeans, history: History) -> Callable[[Iteration], None]:
-    level = logging.INFO if model.verbose else logging.DEBUG
+    level = _level(model)
     listeners = model._listeners()
 
     def record(iteration: Iteration) -> None:
@@ -282,6 +317,11 @@ def _recorder(model: KMeans, history: History) -> Callable[[Iteration], None]:
             listener(iteration)
 
     return record
+
+
+def _level(model: KMeans) -> int:
+    """At which level steps are logged."""
+    return logging.INFO if model.verbose else logging.DEBUG
 
 
 def _warn_of_n_init(model: KMeans) -> None:

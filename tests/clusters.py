@@ -241,6 +241,9 @@ class At:
         if self.passes == self.number:
             self.act()
 
+    def resumed(self, how, passes):
+        """Nothing."""
+
     def block_done(self, rows, read_bytes):
         """Nothing."""
 

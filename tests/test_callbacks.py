@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dkmeans import KMeans, sweep
+from dkmeans import Checkpoint, KMeans, sweep
 from dkmeans.engine.progress import watched
 
 needs_protocol = pytest.mark.skipif(
@@ -188,6 +188,24 @@ def test_the_progress_bar_of_scikit_learn_works_alone_and_in_a_pipeline(X, capsy
     pipeline = make_pipeline(StandardScaler(), KMeans(4, random_state=0))
     pipeline.set_callbacks(ProgressBar()).fit(X)
     assert "KMeans - fit" in capsys.readouterr().out
+
+
+@needs_protocol
+def test_the_progress_bar_of_scikit_learn_says_where_a_fit_was_resumed(X, capsys, tmp_path):
+    from sklearn.callback import ProgressBar
+
+    def shown(**how):
+        checkpoint = Checkpoint(tmp_path / "run.ckpt", **how)
+        model = KMeans(4, random_state=0, init=X[:4], tol=0, max_iter=4, checkpoint=checkpoint)
+        model.set_callbacks(ProgressBar()).fit(X)
+        return capsys.readouterr().out.replace("\n", "")
+
+    assert "resumed" not in shown()
+    (tmp_path / "run.ckpt" / "end.entry").unlink()
+    entries = sorted((tmp_path / "run.ckpt").iterdir())
+    entries[-1].unlink()
+    assert "KMeans - resumed from " in shown()
+    assert "resumed" not in shown(fresh=True)
 
 
 def test_without_the_protocol_there_are_the_functions_alone():

@@ -2,6 +2,9 @@
 
 import json
 import os
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -34,6 +37,63 @@ def test_a_fit_goes_on_and_starts_over(here):
     first, again = (run(*sweep, "--seed", 0).stdout.splitlines()[:4] for _ in range(2))
     assert first == again
     assert "a sweep with a checkpoint needs random_state= (--seed)" in refused(*sweep)
+
+
+def cut_short(folder, kept):
+    """Leave a finished checkpoint as it was after so many entries."""
+    for name in sorted(os.listdir(folder))[kept:]:
+        os.remove(f"{folder}/{name}")
+
+
+def test_a_fit_says_where_it_was_resumed(here):
+    fit = ("fit", "X.zarr", "-k", 5, "--seed", 0, "--init", "random", "--n-init", 1, "--tol", 0)
+    fit = (*fit, "--algorithm", "lloyd", "--residency", "stream", "--checkpoint", "run.ckpt")
+    assert "resumed" not in run(*fit).stdout
+    where = os.path.abspath("run.ckpt")
+    assert f"resumed  from {where} at its end\n" in run(*fit).stdout
+    for kept, at in {
+        1: None,
+        2: "pass 2",
+        3: "pass 3, iteration 2",
+        5: "pass 5, iteration 4",
+    }.items():
+        cut_short("run.ckpt", kept)
+        told = json.loads(run(*fit, "--json", "--model", "m.npz", "--overwrite").stdout)["resumed"]
+        assert told == (at and f"from {where} at {at}")
+        assert KMeans.load("m.npz").history_.facts.resumed == told
+    cut_short("run.ckpt", 4)
+    assert "resumed" not in run(*fit, "--fresh").stdout
+    sweep = ("sweep", "X.zarr", "-k", "2..3", "--seed", 0, "--checkpoint", "sweep.ckpt")
+    assert "resumed" not in run(*sweep).stdout
+    cut_short("sweep.ckpt", 3)
+    assert re.search(r"\n *resumed  from .*sweep\.ckpt at pass \d+\n", run(*sweep).stdout)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="terminals of Unix")
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_terminal_shows_where_a_fit_was_resumed(here, fresh):
+    fit = ["fit", "X.zarr", "-k", "5", "--seed", "0", "--checkpoint", "run.ckpt"]
+    run(*fit)
+    cut_short("run.ckpt", 2)
+    master, slave = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dkmeans", *fit, *["--fresh"] * fresh],
+        stdout=subprocess.DEVNULL,
+        stderr=slave,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "200"},
+    )
+    os.close(slave)
+    drawn = b""
+    try:
+        while piece := os.read(master, 4096):
+            drawn += piece
+    except OSError:  # the end of a terminal
+        pass
+    os.close(master)
+    assert process.wait(60) == 0
+    told = f"resumed from {os.path.abspath('run.ckpt')} at pass 2"
+    assert (told.encode() in drawn) != fresh
+    assert (b"resumed" in drawn) != fresh
 
 
 def test_info_says_what_a_checkpoint_is_of(here):

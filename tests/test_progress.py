@@ -24,6 +24,9 @@ class Watcher:
     def pass_started(self, name, blocks):
         self.passes.append(name)
 
+    def resumed(self, how, passes):
+        raise AssertionError(how)
+
     def block_done(self, rows, read_bytes):
         self.rows += rows
 
@@ -203,6 +206,18 @@ def test_a_share_of_all_rows_is_not_marked_as_an_estimate(n_rows, mark):
             X, sample_weight=np.arange(len(X)) < n_rows
         )
     assert f"  {mark}0.0% changed" in "  ".join(shown.lines(80))
+
+
+def test_a_resumed_fit_is_told_above_and_its_passes_are_counted_on(clock):
+    shown = Display()
+    shown.resumed("from /data/run\x1b.ckpt at pass 5, iteration 4", 4)
+    shown.pass_started("lloyd", 2)
+    assert shown.lines(80) == [
+        r"resumed from /data/run\x1b.ckpt at pass 5, iteration 4",
+        "pass 5 lloyd  \t  0/2",
+        "0:00 elapsed",
+    ]
+    assert shown.lines(30)[:2] == [r"resumed from /data/run\x1b.ckp", "t at pass 5, iteration 4"]
 
 
 def test_numbers_are_short():

@@ -92,6 +92,7 @@ class Display:
         self._began = time.perf_counter()
         self._bar = Bar("starting", None, self._began)
         self._passes, self._notes, self._changes = 0, list[str](), Changes()
+        self._resumed = ""
         self._seen: set[tuple[int, int]] = set()
         self._lock = threading.Lock()
 
@@ -102,6 +103,11 @@ class Display:
             self._passes += 1
             name = f"pass {self._passes} {name.rstrip(' 0123456789')}"
         self._bar = Bar(name, blocks, time.perf_counter())
+
+    def resumed(self, how: str, passes: int | None) -> None:
+        """Show it above all else, and count on from the passes taken before."""
+        self._resumed = printable(f"resumed {how}")
+        self._passes = passes or 0
 
     def block_done(self, rows: int, read_bytes: int) -> None:
         """Move the bar on."""
@@ -155,13 +161,14 @@ class Display:
             yield
 
     def lines(self, width: int) -> list[str]:
-        """What is shown in so many columns; in the first line, a tab stands for the bar."""
+        """What is shown in so many columns; in the line of the bar, a tab stands for it."""
         bar = self._bar
         first, *others = _wrapped([bar.name, *bar.parts()], width)
         if width - len(first) >= _LEAST_BAR + len(_GAP) and not others:
             first = first.replace(bar.name, f"{bar.name}{_GAP}\t", 1)
         elapsed = f"{_clock(time.perf_counter() - self._began)} elapsed"
-        return [first, *others, *_wrapped([*self._notes, elapsed], width)]
+        above = _folded(self._resumed, width)
+        return [*above, first, *others, *_wrapped([*self._notes, elapsed], width)]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the lines, the bar in colors."""
@@ -216,6 +223,11 @@ def _wrapped(parts: Sequence[str], width: int) -> list[str]:
         else:
             lines.append(part)
     return lines
+
+
+def _folded(text: str, width: int) -> list[str]:
+    """A text of any length in lines that hold it."""
+    return [text[at : at + width] for at in range(0, len(text), width)]
 
 
 def _short(number: float) -> str:

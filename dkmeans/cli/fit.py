@@ -103,6 +103,7 @@ def fit_and_write(
         "inertia": model.inertia_,
         "n_iter": model.n_iter_,
         "stop_reason": model.stop_reason_,
+        "resumed": resumption(model),
         "sizes": list(sizes) if sizes else None,
         "passes": model.history_.passes,
         "bytes_read": model.history_.bytes_read,
@@ -111,6 +112,12 @@ def fit_and_write(
         "outputs": outputs,
         "plan": asdict(plan),
     }
+
+
+def resumption(model: KMeans) -> str | None:
+    """Where the fit of a model went on from a checkpoint, in words; None if it did not."""
+    facts = model.history_.facts
+    return None if facts is None else facts.resumed
 
 
 def _with_report(outputs: dict[str, str]) -> bool:
@@ -145,6 +152,8 @@ def summary(results: dict[str, Any]) -> list[tuple[str, str]]:
         ("inertia", f"{results['inertia']:.9g}"),
         ("iterations", f"{results['n_iter']} ({results['stop_reason']})"),
     ]
+    if results["resumed"]:
+        lines.append(("resumed", results["resumed"]))
     if results["sizes"]:
         smallest, largest = min(results["sizes"]), max(results["sizes"])
         lines.append(("cluster sizes", f"{smallest:,} to {largest:,} rows"))

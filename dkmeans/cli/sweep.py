@@ -11,6 +11,7 @@ import click
 
 from dkmeans.cli import options
 from dkmeans.cli.display import show_json, show_lines, showing
+from dkmeans.cli.fit import resumption
 from dkmeans.errors import OutputError
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ def _results(found: Sweep) -> dict[str, Any]:
         "passes": found.passes,
         "bytes_read": found.bytes_read,
         "plan": None if facts is None else facts.plan,
+        "resumed": resumption(next(iter(found.models.values()))),
     }
 
 
@@ -156,7 +158,9 @@ def _summary(found: Sweep, seconds: float) -> list[tuple[str, str]]:
     chosen = [(name, found.best_by(name)) for name in found.criteria]
     best = ", ".join(f"{'none' if k is None else k} by {TITLES.get(n, n)}" for n, k in chosen)
     read = f"{found.bytes_read / 1e6:,.1f} MB read"
+    resumed = resumption(next(iter(found.models.values())))
     return [
         ("* best k", best),
+        *([("resumed", resumed)] if resumed else []),
         ("passes", f"{found.passes}, {read}, {seconds:.1f} s in all"),
     ]

@@ -17,6 +17,9 @@ class Watcher(Protocol):
     def pass_started(self, name: str, blocks: int) -> None:
         """A pass over ``blocks`` blocks begins."""
 
+    def resumed(self, how: str, passes: int | None) -> None:
+        """A fit goes on from a checkpoint, in words, after so many passes; None if after all."""
+
     def block_done(self, rows: int, read_bytes: int) -> None:
         """A block of the pass is done."""
 

@@ -61,10 +61,19 @@ class Recording(Log):
     entries : of which the first, which says what fit it is, has been read.
     passes : that count what is spent.
     n_features : of the rows.
+    resumed : called once all that was kept has been used, if there was any, with the number of
+        passes that it had taken; None where these were all.
     """
 
-    def __init__(self, entries: Entries, passes: Passes, n_features: int) -> None:
+    def __init__(
+        self,
+        entries: Entries,
+        passes: Passes,
+        n_features: int,
+        resumed: Callable[[int | None], None],
+    ) -> None:
         self._entries, self._passes = entries, passes
+        self._resumed = resumed if entries.count > 1 else None
         self._sizes = {"limbs": exact.LIMBS, "bins": BINS, "d": n_features}
         self.finished = entries.ended
         self._begin()
@@ -101,6 +110,7 @@ class Recording(Log):
         if self.finished:
             if endings_of(self._entries) != tuple(endings):
                 raise self._entries.refuse("the fit ends otherwise")
+            self._tell(None)
         else:
             self._entries.add(Entry("end", encode(endings, []), ()), last=True)
 
@@ -114,6 +124,7 @@ class Recording(Log):
         if entry is None:
             if self.finished:
                 raise self._entries.refuse(f"{name!r} is missing after it")
+            self._tell(self._passes.total.passes)
             return None
         if entry.name != name:
             raise self._entries.refuse(f"it holds {entry.name!r}, and the fit asks for {name!r}")
@@ -125,6 +136,12 @@ class Recording(Log):
         self._passes.recall(spent)
         self._begin()
         return values
+
+    def _tell(self, passes: int | None) -> None:
+        """Say, once, that the fit goes on from here."""
+        if self._resumed is not None:
+            self._resumed(passes)
+            self._resumed = None
 
     def _keep(self, name: str, values: Sequence[Any]) -> None:
         """Write an entry with what was spent for it."""

@@ -39,6 +39,7 @@ class Facts:
         system does not tell.
     worker_peak_bytes : the same of that worker of a cluster that had the most; None without one.
     versions : of dkmeans, Python and the libraries.
+    resumed : from which checkpoint the fit went on, and where it was; None if it began anew.
     """
 
     source: str
@@ -53,6 +54,7 @@ class Facts:
     peak_bytes: int | None
     versions: dict[str, str]
     worker_peak_bytes: int | None = None
+    resumed: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -67,7 +69,8 @@ class Facts:
         ValueError, KeyError, TypeError
             If a value is missing, or not of its type.
         """
-        plain = {"worker_peak_bytes": None, **plain}  # which files of older versions do not have
+        older: dict[str, Any] = {"worker_peak_bytes": None, "resumed": None}
+        plain = {**older, **plain}
         values = {field.name: plain[field.name] for field in fields(cls)}
         for name, kind in _TYPES.items():
             if not isinstance(values[name], kind):
@@ -101,6 +104,7 @@ _TYPES: dict[str, Any] = {
     "peak_bytes": int | None,
     "worker_peak_bytes": int | None,
     "versions": dict,
+    "resumed": str | None,
 }
 
 
