@@ -133,11 +133,11 @@ class DaskCluster:
         self.processes.append(process)
         return process
 
-    def start_scheduler(self, *, port=0, namespace=None):
+    def start_scheduler(self, *options, port=0, namespace=None, **more):
         """Start the scheduler, and learn where it listens."""
         self.scheduler = self.start(
             "scheduler", f"--host={self.host}", f"--port={port}", "--no-dashboard",
-            *self.tls, namespace=namespace,
+            *self.tls, *options, namespace=namespace, **more,
         )  # fmt: skip
         self.address = self.scheduler.wait_for(r"Scheduler at:\s+(\S+)")[1]
 

@@ -208,27 +208,100 @@ def foreign(folder, version):
     return {"PYTHONPATH": str(folder)}
 
 
-def test_workers_with_other_versions(cluster, workers, expected, tmp_path):
-    """Another dkmeans, another Python, and no dkmeans; at the start and when one comes later."""
-    preload = tmp_path / "python39.py"
+def others(folder):
+    """Options and environment of another dkmeans, another Python and no dkmeans; what is told."""
+    preload = folder / "python39.py"
     preload.write_text("import platform\nplatform.python_version_tuple = lambda: ('3', '9', '1')\n")
-    own = f"here it is dkmeans {dkmeans_version()} on Python {platform_version()}"
-    for options, environment, theirs in [
-        (
-            [],
-            foreign(tmp_path / "old", "0.0.9"),
-            f"has dkmeans 0.0.9 on Python {platform_version()}",
-        ),
-        ([f"--preload={preload}"], {}, f"has dkmeans {dkmeans_version()} on Python 3.9"),
-        ([], foreign(tmp_path / "none", None), "cannot import dkmeans (No module dkmeans)"),
-    ]:
+    python = f"has dkmeans {dkmeans_version()} on Python 3.9"
+    dkmeans = f"has dkmeans 0.0.9 on Python {platform_version()}"
+    none = "cannot import dkmeans (No module dkmeans)"
+    return [
+        ([], foreign(folder / "old", "0.0.9"), dkmeans),
+        ([f"--preload={preload}"], {}, python),
+        ([], foreign(folder / "none", None), none),
+    ]
+
+
+def here():
+    return f"here it is dkmeans {dkmeans_version()} on Python {platform_version()}"
+
+
+def test_workers_with_other_versions(cluster, workers, expected, tmp_path):
+    """At the start."""
+    for options, environment, theirs in others(tmp_path):
         other = cluster.start_worker(*options, **environment)
         with cluster.client() as client:
             run = lambda: fit(client, Rigged(tmp_path))  # noqa: E731
             error = judged("worker with other versions", expected, run)
         other.kill()
         assert theirs in error
-        assert own in error
+        assert here() in error
+
+
+@pytest.mark.parametrize("which", [0, 1, 2], ids=["dkmeans", "python", "none"])
+def test_a_scheduler_with_other_versions(expected, tmp_path, which):
+    options, environment, theirs = others(tmp_path)[which]
+    with DaskCluster(tmp_path) as own:
+        own.scheduler.kill()
+        own.start_scheduler(*options, **environment)
+        own.start_worker()
+        with own.client() as client:
+            run = lambda: fit(client, Rigged(tmp_path))  # noqa: E731
+            error = judged("scheduler with other versions", expected, run)
+    assert f"{own.address} (the scheduler) {theirs}, {here()}" in error
+
+
+PAUSING = {  # a worker does no more tasks while it has over 0.7 of its limit
+    f"DASK_DISTRIBUTED__WORKER__MEMORY__{name}": value
+    for name, value in {"PAUSE": "0.7", "SPILL": "False", "TARGET": "False"}.items()
+}
+PAUSED = (
+    "have been paused for 4.00 s (dkmeans.no-workers-timeout in dask's configuration), mostly for"
+    " lack of memory: give them more of it or fewer threads, or lower memory_limit"
+)
+
+
+def test_workers_that_are_all_paused(cluster, expected, tmp_path):
+    """From the start, and from the third pass on."""
+    both = [cluster.start_worker(memory="16MiB", **PAUSING) for _ in range(2)]
+    for worker in both:
+        worker.wait_for("Pausing worker")
+    with cluster.client() as client:
+        run = lambda: fit(client, Rigged(tmp_path), memory_limit="1GiB")  # noqa: E731
+        error = judged("all workers paused", expected, run)
+    assert f"all 2 workers of {cluster.address} {PAUSED}" in error
+    for worker in both:
+        worker.kill()
+    alone = cluster.start_worker(memory="800MiB", **PAUSING)
+    with cluster.client() as client, at_pass(3, lambda: client.run(hold, 600)):
+        run = lambda: fit(client, Rigged(tmp_path, seconds=0.1))  # noqa: E731
+        error = judged("all workers paused", expected, run)
+    alone.kill()
+    assert f"all 1 workers of {cluster.address} {PAUSED}" in error
+
+
+def test_workers_that_are_paused_a_while(cluster, expected, tmp_path):
+    alone = cluster.start_worker(memory="800MiB", **PAUSING)
+    with cluster.client() as client:
+        let_go = threading.Timer(2.0, client.run, [hold, 0])
+
+        def pause():
+            client.run(hold, 600)
+            let_go.start()
+
+        with at_pass(3, pause):
+            run = lambda: fit(client, Rigged(tmp_path, seconds=0.1))  # noqa: E731
+            assert judged("workers paused a while", expected, run) is None
+        let_go.join()
+        assert "Pausing worker" in alone.text
+    alone.kill()
+
+
+def hold(mebibytes):
+    """Keep so much memory in this process."""
+    import builtins
+
+    builtins.held = bytearray(b"x") * (mebibytes * 2**20)
 
 
 @LONG
