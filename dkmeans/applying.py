@@ -15,8 +15,7 @@ import numpy as np
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from dkmeans.data.blocks import Blocks
-from dkmeans.data.label_file import LabelFile, open_labels
-from dkmeans.data.outputs import scratch
+from dkmeans.data.label_file import LabelFile, LabelObjects, labels_beside, open_labels
 from dkmeans.data.sinks import check_rows_output, write_labels
 from dkmeans.data.source import Source
 from dkmeans.data.sources import is_in_memory, open_source
@@ -24,7 +23,7 @@ from dkmeans.engine.cluster_stats import Labelling
 from dkmeans.engine.memory import LabelRoom, Plan
 from dkmeans.engine.passes import Passes
 from dkmeans.engine.predict import Model
-from dkmeans.errors import DataError, OutputError
+from dkmeans.errors import DataError
 from dkmeans.inputs import Input, check_input
 from dkmeans.kmeans import KMeans
 
@@ -79,9 +78,9 @@ def column_names(X: Any) -> tuple[str, ...] | None:
 
 @contextlib.contextmanager
 def writing_labels(
-    path: str | os.PathLike[str] | None, overwrite: bool
-) -> Iterator[LabelFile | None]:
-    """A file for the labels of a pass, which become the output at ``path`` when the body ends.
+    path: str | os.PathLike[str] | None, overwrite: bool, storage_options: dict[str, Any] | None
+) -> Iterator[LabelFile | LabelObjects | None]:
+    """A place for the labels of a pass, which become the output at ``path`` when the body ends.
 
     Raises
     ------
@@ -91,14 +90,10 @@ def writing_labels(
     if path is None:
         yield None
         return
-    if "://" in os.fspath(path):
-        raise OutputError(f"labels of such a pass are written to disk, got {os.fspath(path)}")
-    target = check_rows_output(path, overwrite)
-    with scratch(target) as hidden:
-        file = LabelFile(hidden)
-        file.create()
+    target = check_rows_output(path, overwrite, storage_options=storage_options)
+    with labels_beside(target, storage_options) as file:
         yield file
-        write_labels(file.array(), target, overwrite=overwrite)
+        write_labels(file.array(), target, overwrite=overwrite, storage_options=storage_options)
 
 
 @dataclass(frozen=True)

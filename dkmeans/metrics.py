@@ -26,7 +26,7 @@ from dkmeans.applying import (
     as_kmeans,
     writing_labels,
 )
-from dkmeans.data.label_file import LabelFile
+from dkmeans.data.label_file import LabelFile, LabelObjects
 from dkmeans.engine import exact
 from dkmeans.engine.cluster_stats import (
     MeansStep,
@@ -183,6 +183,7 @@ def cluster_scores(
     *,
     labels_path: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    storage_options: dict[str, Any] | None = None,
 ) -> ClusterScores:
     """All scores that passes over blocks can give, in two; labels are written in the second.
 
@@ -196,6 +197,7 @@ def cluster_scores(
     labels_path : where to write the labels as :func:`~dkmeans.write_labels` does, whole or not at
         all; until then they take four bytes a row beside it.
     overwrite : whether to replace what is there.
+    storage_options : of the storage behind a URI as ``labels_path``.
 
     Raises
     ------
@@ -218,11 +220,11 @@ def cluster_scores(
     """
     model = as_kmeans(model)
     check_number(len(model.cluster_centers_))
-    with writing_labels(labels_path, overwrite) as file:
+    with writing_labels(labels_path, overwrite, storage_options) as file:
         return _score(model, X, file)
 
 
-def _score(model: KMeans, X: Any, file: LabelFile | None) -> ClusterScores:
+def _score(model: KMeans, X: Any, file: LabelFile | LabelObjects | None) -> ClusterScores:
     applied = apply_model(model, X, Needs(_score_bytes))
     moments = _moments(applied)
     scored: Scored = applied.run(ScoreStep(model._model(), moments.means, file), "scores")

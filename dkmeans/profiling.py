@@ -98,6 +98,7 @@ def profile(
     nearest: int = 5,
     labels_path: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
+    storage_options: dict[str, Any] | None = None,
 ) -> Profile:
     """Size, mean, spread and typical rows of each cluster, and labels if asked for; one pass.
 
@@ -114,6 +115,7 @@ def profile(
     labels_path : where to write the labels as :func:`~dkmeans.write_labels` does, whole or not at
         all; until then they take four bytes a row beside it.
     overwrite : whether to replace what is there.
+    storage_options : of the storage behind a URI as ``labels_path``.
 
     Raises
     ------
@@ -141,7 +143,7 @@ def profile(
     needs = Needs(lambda k, d: Profiled.part_bytes(k, d, most), made=made)
     applied = apply_model(as_kmeans(last), X, needs, like=like)
     assert applied.model is not None
-    with writing_labels(labels_path, overwrite) as file:
+    with writing_labels(labels_path, overwrite, storage_options) as file:
         step = ProfileStep(applied.model, transform, most, file)
         found: Profiled = applied.run(step, "profile")
     return _profile(found, _feature_names(model, X, applied.blocks.n_features))

@@ -157,8 +157,7 @@ def test_an_interrupt_at_any_time(cluster, model, tmp_path, long):
         client.popen.send_signal(signal.SIGINT)
         status = client.popen.wait(60)
         text = client.text
-        # killed by the signal where that hits an import, or when all is written
-        assert status in (0, 130, -signal.SIGINT), text
+        assert status in (0, 130), text
         assert "Traceback" not in text
         assert "Interrupted; no output is half-written" in text or status != 130
         same = np.array_equal(read(out / "labels.zarr"), expected[0])

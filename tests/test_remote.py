@@ -15,11 +15,13 @@ import zarr
 from click.testing import CliRunner
 from storage import S3, web_server
 
-from dkmeans import KMeans, MissingExtraError, OutputError, SourceError, write_labels
+from dkmeans import KMeans, MissingExtraError, OutputError, SourceError, profile, write_labels
 from dkmeans.cli import cli
-from dkmeans.data import retries, sinks
+from dkmeans.data import retries, sinks, zarr_source
+from dkmeans.data.label_file import LabelObjects
 from dkmeans.data.sources import open_source
 from dkmeans.engine.memory import Shape
+from dkmeans.metrics import cluster_scores
 
 s3fs = pytest.importorskip("s3fs")
 pytest.importorskip("moto")
@@ -318,3 +320,88 @@ def test_storage_that_nobody_knows():
         KMeans(3).fit("nfs4://b/x.zarr")
     with pytest.raises(OutputError, match=r"cannot write nfs4://b/l\.zarr: .*nfs4"):
         write_labels(np.zeros(3, np.int32), "nfs4://b/l.zarr")
+
+
+@pytest.mark.parametrize("kind", ["zarr", "parquet"])
+def test_profiles_and_scores_write_labels_to_s3(s3, stored, files, expected, kind):
+    """In their own pass, from blocks that are no chunks of the labels."""
+    source = open_source("s3://bucket/in/parts", storage_options=s3.options)
+    for call, name in [(profile, "profiled"), (cluster_scores, "scored")]:
+        where = f"bucket/{name}.{kind}"
+        given = (expected, source) if call is profile else (source, expected)
+        how = {"labels_path": f"s3://{where}", "storage_options": s3.options}
+        found = call(*given, **how)
+        assert found.sizes.sum() == len(X)
+        np.testing.assert_array_equal(labels_at(files, where), expected.labels_)
+        with pytest.raises(OutputError, match=r"exists already; overwrite"):
+            call(*given, **how)
+        call(*given, **how, overwrite=True)
+        np.testing.assert_array_equal(labels_at(files, where), expected.labels_)
+    files.invalidate_cache()
+    assert [name for name in files.find("bucket") if ".scratch" in name or ".partial" in name] == []
+
+
+def test_a_cluster_writes_labels_of_a_profile_to_s3(s3, stored, files, expected, client):
+    source = open_source("s3://bucket/in/shards.zarr", storage_options=s3.options)
+    profile(expected, source, labels_path="s3://bucket/c.parquet", storage_options=s3.options)
+    np.testing.assert_array_equal(labels_at(files, "bucket/c.parquet"), expected.labels_)
+
+
+def test_labels_of_a_profile_that_fails_are_not_there(s3, stored, files, expected, monkeypatch):
+    source = open_source("s3://bucket/in/shards.zarr", storage_options=s3.options)
+    how = {"labels_path": "s3://bucket/half.zarr", "storage_options": s3.options}
+    with pytest.raises(OutputError, match=r"cannot write s3://nowhere/l\.zarr"):
+        profile(expected, source, **how | {"labels_path": "s3://nowhere/l.zarr"})
+    written = LabelObjects.write
+
+    def fail(self, offset, labels):
+        written(self, offset, labels)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LabelObjects, "write", fail)
+    with pytest.raises(KeyboardInterrupt):
+        profile(expected, source, **how)
+    files.invalidate_cache()
+    assert [name for name in files.find("bucket") if "half" in name] == []
+
+
+def test_labels_with_a_report_cost_no_pass_more_on_s3(s3, stored, tmp_path, monkeypatch):
+    reads = []
+    read = zarr_source.ZarrRows.read
+
+    def counted(self, start, stop, out):
+        reads.append(stop - start)
+        return read(self, start, stop, out)
+
+    monkeypatch.setattr(zarr_source.ZarrRows, "read", counted)
+    data = ("fit", "s3://bucket/in/shards.zarr", "-k", 3, "--seed", 0, *s3.arguments)
+    taken = []
+    for labels in (tmp_path / "l.zarr", "s3://bucket/few/l.zarr"):
+        reads.clear()
+        done = run(
+            *data, "--residency", "stream", "--labels", labels, "--report", tmp_path / "r.html"
+        )
+        assert (done.exit_code, done.stderr) == (0, "")
+        taken.append(sum(reads))
+        (tmp_path / "r.html").unlink()
+    assert taken[0] == taken[1]
+
+
+def test_models_and_the_report_of_a_sweep_on_s3(s3, stored, files):
+    data = ("sweep", "s3://bucket/in/shards.zarr", "-k", "2..3", "--seed", 0, *s3.arguments)
+    outputs = ("--models", "s3://bucket/swept/", "--report", "s3://bucket/sweep.html")
+    done = run(*data, *outputs)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "s3://bucket/swept/k2.npz" in done.stdout
+    for k in (2, 3):
+        model = KMeans.load(f"s3://bucket/swept/k{k}.npz", s3.options)
+        assert model.n_clusters == k
+    files.invalidate_cache()
+    assert files.cat_file("bucket/sweep.html").startswith(b"<!doctype html>")
+    again = run(*data, *outputs[:2])
+    assert (again.exit_code, again.stdout) == (2, "")
+    assert "--models: s3://bucket/swept/k2.npz exists already" in again.stderr
+    assert run(*data, *outputs, "--overwrite").exit_code == 0
+    nowhere = run(*data, "--models", "s3://nowhere/swept")
+    assert (nowhere.exit_code, nowhere.stderr.count("\n")) == (2, 1)
+    assert "--models: cannot write s3://nowhere/swept/k2.npz" in nowhere.stderr

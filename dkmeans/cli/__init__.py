@@ -60,8 +60,3 @@ def cli(ctx: click.Context) -> None:
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
-
-
-def main() -> None:
-    """Run the command line of this process."""
-    cli(prog_name="dkmeans")

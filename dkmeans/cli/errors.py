@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import click
 
 from dkmeans.errors import DkmeansError
 
-_INTERRUPTED, _TERMINATED = 130, 143
+_SOON = 0.05  # seconds
 _LONGEST = 2000  # characters of a message, which may quote names of any length
 
 
@@ -43,17 +44,26 @@ class Fault(Failure):
     exit_code = 1
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, handled like Ctrl-C so that half-written outputs go."""
-
-
 @contextlib.contextmanager
 def one_line() -> Iterator[None]:
     """Turn whatever the body raises into one line; with DKMEANS_DEBUG=1, show the traceback."""
     debug = os.environ.get("DKMEANS_DEBUG", "") not in ("", "0")
+    signals = _Signals()
     try:
-        with _warnings(), _sigterm():
+        with signals.raised(), _warnings(), _told(debug):
             yield
+    except BaseException as error:
+        if not (signals.number or isinstance(error, KeyboardInterrupt)):
+            raise
+        click.echo("Interrupted; no output is half-written", err=True)
+        raise click.exceptions.Exit(128 + (signals.number or signal.SIGINT)) from error
+
+
+@contextlib.contextmanager
+def _told(debug: bool) -> Iterator[None]:
+    """Turn an error that the body raises into one line."""
+    try:
+        yield
     except (click.exceptions.Exit, click.Abort, Failure, BrokenPipeError):
         raise
     except click.UsageError as error:
@@ -62,10 +72,6 @@ def one_line() -> Iterator[None]:
         raise Failure(error.format_message().rstrip(".") + hint) from error
     except click.ClickException:
         raise
-    except KeyboardInterrupt as error:
-        click.echo("Interrupted; no output is half-written", err=True)
-        status = _TERMINATED if isinstance(error, _Terminated) else _INTERRUPTED
-        raise click.exceptions.Exit(status) from error
     except (DkmeansError, ValueError, OSError) as error:
         if debug:
             raise
@@ -92,33 +98,93 @@ def _warnings() -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _sigterm() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+class _Signals:
+    """Ctrl-C and SIGTERM as a KeyboardInterrupt, so that half-written outputs go.
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise _Terminated
+    Attributes
+    ----------
+    number : of the signal that came; 0 for none. What is raised may end up as another exception:
+        libraries that are interrupted while they are imported say that they cannot be.
+    """
 
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def __init__(self) -> None:
+        self.number = 0
+        self._hook = sys.unraisablehook
+
+    @contextlib.contextmanager
+    def raised(self) -> Iterator[None]:
+        """Raise them in the body, if this is the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        heard = [
+            n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN
+        ]
+        before = {number: signal.signal(number, self._stop) for number in heard}
+        sys.unraisablehook = self._again
+        try:
+            yield
+        finally:
+            sys.unraisablehook = self._hook
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        error = sys.exc_info()[1]
+        while error is not None:
+            if isinstance(error, KeyboardInterrupt):  # what is cleaned up now is cleaned up whole
+                return
+            error = error.__context__
+        self.number = number
+        raise KeyboardInterrupt
+
+    def _again(self, unraisable: Any) -> None:
+        """Where an interrupt was raised in a destructor or a callback of C, and lost."""
+        if isinstance(unraisable.exc_value, KeyboardInterrupt):
+            threading.Timer(_SOON, _signal_main, [self.number or signal.SIGINT]).start()
+        else:
+            self._hook(unraisable)
+
+
+def _signal_main(number: int) -> None:
+    """Send the main thread a signal, which wakes it where the system can do that."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:
+        signal.raise_signal(number)
 
 
 @contextlib.contextmanager
 def deaf() -> Iterator[None]:
-    """Ignore Ctrl-C in the body; processes that are started in it go on doing so."""
+    """Put off Ctrl-C in the body to its end; processes that are started in it never hear it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    came = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: came.set())
+    try:
+        with _blocked():
+            yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came.is_set():
+        signal.raise_signal(signal.SIGINT)
+
+
+@contextlib.contextmanager
+def _blocked() -> Iterator[None]:
+    """Keep Ctrl-C from this thread, and from threads and processes that are started in the body."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    from multiprocessing.resource_tracker import ensure_running
+
+    ensure_running()  # which lets signals through to whatever is started after it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

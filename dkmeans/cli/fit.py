@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +88,7 @@ def fit_and_write(
             model.history_.to_jsonl(partial)
     if "report" in outputs:
         _report(model, source, outputs, how)
-    if "labels" in outputs and not _with_report(outputs):
+    if "labels" in outputs and "report" not in outputs:  # whose pass writes them
         with display.tasks("labels"):
             write_labels(
                 model.labels_,
@@ -120,29 +122,39 @@ def resumption(model: KMeans) -> str | None:
     return None if facts is None else facts.resumed
 
 
-def _with_report(outputs: dict[str, str]) -> bool:
-    """Whether the pass for a report writes the labels as well, as it can on disk."""
-    return "report" in outputs and "://" not in outputs.get("labels", "")
-
-
 def _report(model: KMeans, source: Source, outputs: dict[str, str], how: Writing) -> None:
     """Write the report with a profile of all rows, and in its pass the labels that are wanted."""
     from dkmeans import profile
-    from dkmeans.data.outputs import replacing
     from dkmeans.plot.report import NEAREST, model_report
     from dkmeans.plot.tables import Described
 
-    labels = outputs.get("labels") if _with_report(outputs) else None
-    found = profile(model, source, nearest=NEAREST, labels_path=labels, overwrite=how.overwrite)
+    labels = outputs.get("labels")
+    found = profile(
+        model,
+        source,
+        nearest=NEAREST,
+        labels_path=labels,
+        overwrite=how.overwrite,
+        storage_options=how.storage_options,
+    )
     which = "one pass after the fit" if labels is None else "the pass that wrote the labels"
     rows = f", over all {found.sizes.sum():,} rows, from {which}"
     described = Described(found, "Means", rows)
     report, saved = outputs["report"], outputs.get("model")
+    with page_at(report, how.storage_options) as path:
+        model_report(model, path, described=described, saved=saved)
+
+
+@contextlib.contextmanager
+def page_at(report: str, storage_options: dict[str, Any] | None) -> Iterator[str]:
+    """The path at which to write a report, which is then put where it belongs, if that is a URI."""
+    from dkmeans.data.outputs import replacing
+
     if "://" not in report:
-        model_report(model, report, described=described, saved=saved)
+        yield report
         return
-    with replacing(report, overwrite=True, storage_options=how.storage_options) as partial:
-        model_report(model, partial, described=described, saved=saved)
+    with replacing(report, overwrite=True, storage_options=storage_options) as partial:
+        yield partial
 
 
 def summary(results: dict[str, Any]) -> list[tuple[str, str]]:

@@ -334,13 +334,16 @@ def _started(workers: int) -> Iterator[None]:
     from dask.system import CPU_COUNT
     from distributed import Client, LocalCluster
 
-    with deaf():  # the workers; a Ctrl-C is for this process, which then stops them
-        local = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=max(1, CPU_COUNT // workers),
-            processes=True,
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,  # what a task raises is told in one line
-        )
-    with local, Client(local):
+    with contextlib.ExitStack() as stack:
+        with deaf():  # the workers; a Ctrl-C is for this process, which then stops them
+            local = stack.enter_context(
+                LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=max(1, CPU_COUNT // workers),
+                    processes=True,
+                    dashboard_address=None,
+                    silence_logs=logging.CRITICAL,  # what a task raises is told in one line
+                )
+            )
+        stack.enter_context(Client(local))
         yield

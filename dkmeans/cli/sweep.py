@@ -11,7 +11,7 @@ import click
 
 from dkmeans.cli import options
 from dkmeans.cli.display import show_json, show_lines, showing
-from dkmeans.cli.fit import resumption
+from dkmeans.cli.fit import page_at, resumption
 from dkmeans.errors import OutputError
 
 if TYPE_CHECKING:
@@ -60,14 +60,16 @@ def command(**given: Any) -> None:
     with options.cluster(given), showing(hidden=given["quiet"] or given["as_json"]):
         source = options.open_input(given)
         found = sweep(source, numbers, **options.parameters(given))
-    if files:
+    storage = options.storage_options(given)
+    if files and "://" not in given["models"]:
         os.makedirs(given["models"], exist_ok=True)
     for k, path in files.items():
-        found.models[k].save(path)
+        found.models[k].save(path, storage)
     if "report" in outputs:
         from dkmeans.plot.report import sweep_report
 
-        sweep_report(found, outputs["report"], saved=files)
+        with page_at(outputs["report"], storage) as path:
+            sweep_report(found, path, saved=files)
     if given["as_json"]:
         seconds = time.perf_counter() - began
         models = {"models": list(files.values())} if files else {}
@@ -88,26 +90,26 @@ def _model_files(
 
     if given["models"] is None:
         return {}
-    if "://" in given["models"]:
-        raise OutputError(f"--models: {given['models']} is a URI, and must be a folder on disk")
-    folder = os.path.abspath(given["models"])
+    remote = "://" in given["models"]
+    folder = given["models"].rstrip("/") if remote else os.path.abspath(given["models"])
     options.refuse_overlap("models", folder, given["input"])
     for name, path in outputs.items():
-        if os.path.realpath(path) == os.path.realpath(folder):
+        if path == folder or os.path.realpath(path) == os.path.realpath(folder):
             raise OutputError(f"two outputs have the same path, --{name} and --models: {path}")
-    if os.path.exists(folder) and not os.path.isdir(folder):
+    if os.path.isfile(folder):
         raise OutputError(f"--models: {folder} is a file; name a folder, or one that is not there")
+    how = {"overwrite": given["overwrite"], "storage_options": options.storage_options(given)}
     try:
-        if not os.path.isdir(folder):
+        if not (remote or os.path.isdir(folder)):
             check_output(folder)
             return {k: _model_file(folder, k) for k in numbers}
-        return {k: check_output(_model_file(folder, k), given["overwrite"]) for k in numbers}
+        return {k: check_output(_model_file(folder, k), **how) for k in numbers}
     except OutputError as error:
         raise OutputError(f"--models: {error}") from error
 
 
 def _model_file(folder: str, k: int) -> str:
-    return os.path.join(folder, f"k{k}.npz")
+    return f"{folder}/k{k}.npz" if "://" in folder else os.path.join(folder, f"k{k}.npz")
 
 
 def _results(found: Sweep) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import dask.array as da
@@ -12,9 +14,12 @@ import numpy as np
 
 from dkmeans._typing import AnyArray, Ints
 from dkmeans.data import sinks
+from dkmeans.data.outputs import scratch
+from dkmeans.data.remote_outputs import Place
+from dkmeans.data.retries import patiently
 from dkmeans.data.sources import is_in_memory, open_source
 from dkmeans.data.zarr_source import guarded_array, open_node
-from dkmeans.errors import DataError, SourceError
+from dkmeans.errors import DataError, OutputError, SourceError
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,69 @@ class LabelFile:
         """The labels, lazily."""
         rows = da.from_array(self, chunks=sinks.LABEL_ROWS, name=False, asarray=False)
         return rows.map_blocks(_whole, dtype=self.dtype, meta=np.empty(0, self.dtype))
+
+
+@dataclass(frozen=True)
+class LabelObjects:
+    """The same on object storage, where nothing can be changed: an object for each block.
+
+    Parameters
+    ----------
+    system : file system of fsspec.
+    folder : of the objects, which are named by their first rows.
+    """
+
+    system: Any
+    folder: str
+
+    def write(self, offset: int, labels: Ints) -> None:
+        """Write the labels of rows ``offset`` and following."""
+        if len(labels):
+            raw = np.ascontiguousarray(labels, LabelFile.dtype).tobytes()
+            patiently(self.system.pipe_file, self._path(offset), raw)
+
+    def array(self) -> da.Array:
+        """The labels, lazily."""
+        self.system.invalidate_cache()
+        found = patiently(self.system.find, self.folder, detail=True)
+        sizes = [found[path]["size"] // LabelFile.dtype.itemsize for path in sorted(found)]
+        offsets = list(accumulate(sizes, initial=0))
+        if sorted(found) != [self._path(offset) for offset in offsets[:-1]]:
+            raise OutputError(
+                f"labels under {self.folder} have been changed while they were written"
+            )
+        empty = np.empty(0, LabelFile.dtype)
+        chunks = (tuple(sizes) or (0,),)
+        return da.map_blocks(self._read, chunks=chunks, dtype=LabelFile.dtype, meta=empty)
+
+    def _read(self, block_info: Any = None) -> AnyArray:
+        ((start, stop),) = block_info[None]["array-location"]
+        if start == stop:
+            return np.empty(0, LabelFile.dtype)
+        return np.frombuffer(patiently(self.system.cat_file, self._path(start)), LabelFile.dtype)
+
+    def _path(self, offset: int) -> str:
+        return f"{self.folder}/{offset:012d}"
+
+
+@contextlib.contextmanager
+def labels_beside(
+    target: str, storage_options: dict[str, Any] | None
+) -> Iterator[LabelFile | LabelObjects]:
+    """Where tasks may write labels until the output at ``target`` is written; gone at the end."""
+    if "://" not in target:
+        with scratch(target) as hidden:
+            file = LabelFile(hidden)
+            file.create()
+            yield file
+        return
+    place = Place.of(target, storage_options)
+    folder, _ = place.beside("scratch")
+    try:
+        yield LabelObjects(place.system, folder)
+    finally:
+        with contextlib.suppress(OSError):
+            place.remove(folder)
 
 
 def _whole(block: AnyArray) -> AnyArray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
-from dkmeans.data.label_file import LabelFile
+from dkmeans.data.label_file import LabelFile, LabelObjects
 from dkmeans.engine import exact
 from dkmeans.engine.memory import LabelRoom
 from dkmeans.engine.partial import bad_value
@@ -297,7 +297,7 @@ class ScoreStep:
 
     model: Model
     means: Floats
-    file: LabelFile | None
+    file: LabelFile | LabelObjects | None
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Scored:
         centers, labels = self.model.centers, self.model.labels(X, offset)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
-from dkmeans.data.label_file import LabelFile
+from dkmeans.data.label_file import LabelFile, LabelObjects
 from dkmeans.data.source import kernel_view
 from dkmeans.engine.cluster_stats import Moments, Spread, moments_of, spread_of
 from dkmeans.engine.predict import Model
@@ -88,7 +88,7 @@ class ProfileStep:
     model: Model
     transform: Callable[[AnyArray], Any] | None
     most: int
-    file: LabelFile | None = None
+    file: LabelFile | LabelObjects | None = None
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Profiled:
         Z = X if self.transform is None or not len(X) else kernel_view(self.transform(X))
