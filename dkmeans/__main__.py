@@ -8,6 +8,7 @@ import signal
 from types import FrameType
 from typing import Any
 
+_SIGNALLED = 128  # and the number of the signal is the status
 _LINE = b"Interrupted; no output is half-written\n"
 
 
@@ -26,12 +27,15 @@ def main() -> Any:
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 0
         signal.signal(signal.SIGINT, lambda *_: os._exit(status))  # all has been said
+        if status > _SIGNALLED:
+            atexit._run_exitfuncs()
+            os._exit(status)  # without a wait for threads that still read or compile
         raise
 
 
 def _end(number: int, frame: FrameType | None) -> None:
     os.write(2, _LINE)
-    os._exit(128 + number)
+    os._exit(_SIGNALLED + number)
 
 
 def _run() -> Any:

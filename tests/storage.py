@@ -21,30 +21,62 @@ from fsspec.implementations.local import LocalFileOpener, LocalFileSystem
 KEYS = {"key": "test", "secret": "test"}
 
 
-class S3:
-    """moto's server in a process of its own, on loopback."""
+class Server:
+    """A module that serves on loopback, in a process of its own."""
+
+    module, page = "", ""
+    command: tuple[str, ...] = ()
 
     def __init__(self, folder: Path) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        self.log = open(folder / "s3.log", "wb")  # noqa: SIM115
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        self.log = open(folder / f"{self.module}.log", "wb")  # noqa: SIM115
+        command = [sys.executable, "-m", self.module, *(a.format(port=port) for a in self.command)]
         env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, env=env)
-        self.options = {**KEYS, "endpoint_url": self.url}
 
     def wait(self) -> None:
         end = time.monotonic() + 60
         while True:
             try:
-                urllib.request.urlopen(f"{self.url}/moto-api/", timeout=5).close()
+                urllib.request.urlopen(f"{self.url}/{self.page}", timeout=5).close()
                 return
             except OSError:
                 if time.monotonic() > end or self.process.poll() is not None:
                     raise
                 time.sleep(0.1)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(30)
+        self.log.close()
+
+
+class GCS(Server):
+    """An emulator of Google Cloud Storage, with one bucket in memory."""
+
+    module, page = "gcp_storage_emulator", "storage/v1/b"
+    command = (
+        "start",
+        "--host=127.0.0.1",
+        "--port={port}",
+        "--in-memory",
+        "--default-bucket=bucket",
+    )
+
+
+class S3(Server):
+    """moto's server."""
+
+    module, page = "moto.server", "moto-api/"
+    command = ("-H", "127.0.0.1", "-p", "{port}")
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What fsspec is told."""
+        return {**KEYS, "endpoint_url": self.url}
 
     @property
     def arguments(self) -> list[str]:
@@ -63,11 +95,6 @@ class S3:
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_ENDPOINT_URL": self.url,
         }
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(30)
-        self.log.close()
 
 
 class _Ranges(http.server.SimpleHTTPRequestHandler):

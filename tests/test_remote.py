@@ -284,9 +284,12 @@ def test_a_fit_reads_https(site, tmp_path, expected):
     with web_server(site, certificate=certificate) as url:
         options = ("-k", 3, "--seed", 0, "--labels", labels)
         trusting = {"SSL_CERT_FILE": str(certificate)}  # which is read once a process
-        command = ("-m", "dkmeans", "fit", f"{url}/x.parquet", *options)
-        done = run_python(*command, cwd=tmp_path, env=trusting)
-        assert (done.returncode, done.stderr) == (0, "")
+        for name in ("x.parquet", "x.zarr", "shards.zarr"):
+            command = ("-m", "dkmeans", "fit", f"{url}/{name}", *options, "--overwrite")
+            done = run_python(*command, cwd=tmp_path, env=trusting)
+            assert (done.returncode, done.stderr) == (0, "")
+            read = zarr.open_array(labels, mode="r")[:]
+            np.testing.assert_array_equal(read, expected.labels_)
         doubtful = run("fit", f"{url}/x.zarr", *options, "--overwrite")
     assert doubtful.exit_code == 2
     assert "certificate verify failed" in doubtful.stderr
@@ -309,6 +312,8 @@ def test_a_chunk_that_a_server_never_gives_is_named(site, monkeypatch):
 
 def test_google_storage_needs_an_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "gcsfs", None)
+    for name in ("gs", "gcs"):  # should something have used it already
+        monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, name, raising=False)
     with pytest.raises(MissingExtraError, match=r'reading gs://b/x\.zarr .*"dkmeans\[gcs\]"'):
         KMeans(3).fit("gs://b/x.zarr")
     with pytest.raises(MissingExtraError, match=r'writing gs://b/l\.zarr .*"dkmeans\[gcs\]"'):

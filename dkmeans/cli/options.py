@@ -282,11 +282,18 @@ def cluster(given: Given) -> Iterator[None]:
     if given["scheduler"] and given["workers"]:
         raise Failure("--scheduler and --workers exclude each other")
     security = _security(given)
+    # asyncio also tells of files on gs:// that pyarrow leaves to be collected
+    with hushed("asyncio"), _cluster(given, security):
+        yield
+
+
+@contextlib.contextmanager
+def _cluster(given: Given, security: Any) -> Iterator[None]:
     if given["scheduler"]:
-        with hushed("asyncio"), hushed("distributed"), _connected(given["scheduler"], security):
+        with hushed("distributed"), _connected(given["scheduler"], security):
             yield
     elif given["workers"]:
-        with hushed("asyncio"), hushed("distributed"), _started(given["workers"]):
+        with hushed("distributed"), _started(given["workers"]):
             yield
     else:
         yield
