@@ -66,7 +66,7 @@ class Checkpoint:
     Raises
     ------
     ValueError
-        If ``seconds`` is negative.
+        If ``seconds`` is negative, or the path empty.
     """
 
     path: str | os.PathLike[str]
@@ -75,6 +75,8 @@ class Checkpoint:
     storage_options: dict[str, Any] | None = field(default=None, repr=False)  # may have secrets
 
     def __post_init__(self) -> None:
+        if not os.fspath(self.path):
+            raise ValueError("the path of a checkpoint is empty; name a folder, or a URI")
         if not self.seconds >= 0:
             raise ValueError(f"seconds of a checkpoint must be at least 0, got {self.seconds!r}")
 

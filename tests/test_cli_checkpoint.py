@@ -120,7 +120,11 @@ def test_info_says_what_a_checkpoint_is_of(here):
         (("--fresh",), "--fresh starts over what --checkpoint names"),
         (("--checkpoint", "X.zarr"), "overlap"),
         (("--checkpoint", "run.ckpt", "--model", "run.ckpt/m.npz"), "no such folder"),
-        (("--checkpoint", "no/run.ckpt"), "cannot write"),
+        (("--checkpoint", "no/run.ckpt"), "run.ckpt: no such folder: "),
+        (("--checkpoint", ""), "the path of a checkpoint is empty; name a folder, or a URI"),
+        (("--checkpoint", "file"), "file is a file, and a checkpoint is a folder: give"),
+        (("--checkpoint", "file", "--fresh"), "file is a file, and a checkpoint is a folder"),
+        (("--checkpoint", "mine"), "mine is not a checkpoint: it holds 'notes'"),
         (("--checkpoint", "mine", "--fresh"), "mine is not a checkpoint: it holds 'notes'"),
         (("--checkpoint", "of-another"), "of another fit: n_clusters: 4 there, 5 here"),
     ],
@@ -128,5 +132,6 @@ def test_info_says_what_a_checkpoint_is_of(here):
 def test_mistakes_are_one_line(options, message, here):
     (here / "mine").mkdir()
     (here / "mine" / "notes").touch()
+    (here / "file").touch()
     KMeans(4, random_state=0, memory_limit="1GiB", checkpoint="of-another").fit("X.zarr")
     assert message in refused(*FIT, *options)

@@ -228,12 +228,13 @@ def _checkpoint(given: Given) -> Any:
         if fresh:
             raise Failure("--fresh starts over what --checkpoint names; give that too")
         return None
+    checkpoint = Checkpoint(where, fresh, storage_options=storage_options(given))
     if "://" in where:
-        return Checkpoint(where, fresh, storage_options=storage_options(given))
+        return checkpoint
     for name in ("input", "model", "models", "labels", "history", "report"):
         if given.get(name) is not None and "://" not in given[name]:
             refuse_overlap("checkpoint", where, given[name])
-    return Checkpoint(where, fresh)
+    return checkpoint
 
 
 def check_outputs(given: Given, *names: str) -> dict[str, str]:

@@ -96,8 +96,7 @@ class LocalFolder:
         with _told("write", target):
             _check_size(target, sum(map(len, pieces)))
             if not os.path.isdir(self.where):
-                os.mkdir(self.where)
-                _sync_folder(os.path.dirname(self.where))
+                self._make()
             try:
                 with open(partial, "xb") as file:
                     for piece in pieces:
@@ -109,6 +108,15 @@ class LocalFolder:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(partial)
             _sync_folder(self.where)
+
+    def _make(self) -> None:
+        parent = os.path.dirname(self.where)
+        if not os.path.isdir(parent):
+            raise CheckpointError(
+                f"cannot write the checkpoint {self.where}: no such folder: {parent}"
+            )
+        os.mkdir(self.where)
+        _sync_folder(parent)
 
     def remove(self, names: Sequence[str]) -> None:
         """Remove files, in order."""
@@ -187,7 +195,10 @@ def _told(what: str, path: str) -> Iterator[None]:
             " checkpoint. Give each its own path"
         ) from error
     except NotADirectoryError as error:
-        raise CheckpointError(f"{path} is not a checkpoint, which is a folder") from error
+        raise CheckpointError(
+            f"{path} is a file, and a checkpoint is a folder: give the path of one, or of a folder"
+            " that is not there yet"
+        ) from error
     except Exception as error:  # storage has errors of its own, of any kind
         reason = getattr(error, "strerror", None) or error
         raise CheckpointError(
