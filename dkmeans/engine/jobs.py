@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any, Protocol, TypeVar, cast
@@ -44,6 +44,36 @@ def finished(step: Any, whole: Any, threads: int) -> Any:
     On a cluster this happens where the part is, on a worker, and only the result is sent on.
     """
     return step.finish(whole, threads) if hasattr(step, "finish") else whole
+
+
+def stays(step: Any) -> bool:
+    """Whether rows that the step keeps are to stay on the workers of a cluster that read them.
+
+    Its parts then have ``parted()``, the part without rows and these alone, and ``joined(away)``,
+    the part with a function that does a step on rows wherever they are.
+    """
+    return getattr(step, "stays", False)
+
+
+@dataclass(frozen=True)
+class Away:
+    """Rows that stay on the workers that read them: a step on these is done there.
+
+    Parameters
+    ----------
+    do : does a step on the rows of the run ``at``, and returns the parts combined.
+    at : which of several steps of a pass kept the rows, and which of its own steps.
+    """
+
+    do: Callable[[tuple[int, ...], Any], Any]
+    at: tuple[int, ...] = ()
+
+    def of(self, number: int) -> Away:
+        """The rows that the step of this number kept."""
+        return Away(self.do, (*self.at, number))
+
+    def __call__(self, step: Any) -> Any:
+        return self.do(self.at, step)
 
 
 @dataclass(frozen=True)

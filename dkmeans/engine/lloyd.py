@@ -113,6 +113,12 @@ class RunStep:
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Partial:
         return self.assign(X, weights, offset, block)
 
+    @property
+    def stays(self) -> bool:
+        """Whether rows are kept, and stay on the workers that read them."""
+        choice = self.assign.choice
+        return self.rules.stay and choice is not None and bool(choice.most)
+
     def finish(self, whole: Partial, threads: int) -> Settled:
         """Iterate on the rows that were kept."""
         return settle(whole, self.course, self.rules, threads)
@@ -147,10 +153,12 @@ class Room:
     ----------
     rows : that fit in memory, in all; 0 to keep none, which is plain Lloyd's.
     runs : at work.
+    stay : whether they stay on the workers that read them; else one worker has them all.
     """
 
     rows: int
     runs: int = 1
+    stay: bool = False
 
     @property
     def share(self) -> int:
@@ -193,6 +201,7 @@ class Run:
             counted=self.blocks.counted,
             labels=self.want_labels,
             pause=self.journal.passes.patience / max(1, self.room.runs),
+            stay=self.room.stay,
         )
 
     def begin(self, centers: Floats) -> Course:

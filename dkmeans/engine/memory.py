@@ -101,6 +101,7 @@ class Plan:
     limit_bytes : the limit that this was held against.
     seeding_passes, max_passes : passes before Lloyd's, and the most there can be in all.
     kept_rows : rows that are kept in memory between passes, because they may change clusters.
+    kept_stay : whether they stay on the workers that read them, rather than all go to one.
     """
 
     n_rows: int | None
@@ -116,6 +117,7 @@ class Plan:
     seeding_passes: int
     max_passes: int
     kept_rows: int = 0
+    kept_stay: bool = False
 
     def lines(self) -> list[tuple[str, str]]:
         """Names and values, for people."""
@@ -127,6 +129,7 @@ class Plan:
             return "known after the first pass" if value is None else format_bytes(value)
 
         memory = self.residency == "memory"
+        where = ", on the workers that read them" if self.kept_stay else ""
         kept = "kept in memory after the first read" if memory else "read in every pass"
         return [
             ("rows", count(self.n_rows)),
@@ -135,7 +138,7 @@ class Plan:
             ("blocks", f"{self.n_blocks:,} of {count(self.block_rows)} rows"),
             ("bytes a pass", size(self.pass_bytes)),
             ("residency", f"{self.residency}: {kept}"),
-            *([("kept rows", count(self.kept_rows))] if self.kept_rows else []),
+            *([("kept rows", count(self.kept_rows) + where)] if self.kept_rows else []),
             ("threads", str(self.threads)),
             (
                 "passes",
@@ -274,9 +277,10 @@ def make_plan(shape: Shape, work: Work, residency: str, limit: int) -> Plan:
     block_bytes = min(rows or shape.unit_rows or 0, shape.n_rows or 0) * shape.row_bytes
     reading = threads * shape.reading_bytes(block_bytes)
     peak = projected(work, threads, machine.processes, held + reading)
-    # any worker may be the one that gets all rows kept
-    spare = max(0, limit - peak) * machine.smallest // machine.threads
-    kept_rows, kept_bytes = _kept(shape, work, in_memory and not machine.cluster, spare)
+    spare, in_place = max(0, limit - peak), in_memory and not machine.cluster
+    # any worker may be the one that gets all rows kept, unless they are more than that one bears
+    at_one = _kept(shape, work, in_place, spare * machine.smallest // machine.threads)
+    kept_rows, kept_bytes = _kept(shape, work, in_place, spare)
     known = shape.n_rows is not None
     return Plan(
         shape.n_rows,
@@ -292,6 +296,7 @@ def make_plan(shape: Shape, work: Work, residency: str, limit: int) -> Plan:
         work.seeding_passes,
         work.max_passes,
         kept_rows,
+        kept_rows > at_one[0],
     )
 
 

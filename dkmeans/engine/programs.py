@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from dkmeans._typing import AnyArray, Floats
 from dkmeans.data.blocks import Blocks
-from dkmeans.engine.jobs import Step, finished
+from dkmeans.engine.jobs import Away, Step, finished, stays
 from dkmeans.engine.passes import Passes
 
 T = TypeVar("T")
@@ -92,6 +92,18 @@ class _Parts:
         columns = zip(*(s.parts for s in several), strict=True)
         return _Parts(tuple(type(parts[0]).combine(parts) for parts in columns))
 
+    def parted(self) -> tuple[_Parts, tuple[Any, ...]]:
+        """Without the rows that they keep, and these."""
+        pairs = [p.parted() if hasattr(p, "parted") else (p, ()) for p in self.parts]
+        return _Parts(tuple(part for part, _ in pairs)), tuple(rows for _, rows in pairs)
+
+    def joined(self, away: Away) -> _Parts:
+        """With the rows that they keep, which are elsewhere."""
+        several = enumerate(self.parts)
+        return _Parts(
+            tuple(p.joined(away.of(i)) if hasattr(p, "joined") else p for i, p in several)
+        )
+
 
 @dataclass(frozen=True)
 class Several:
@@ -101,6 +113,11 @@ class Several:
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> _Parts:
         return _Parts(tuple(step(X, weights, offset, block) for step in self.steps))
+
+    @property
+    def stays(self) -> bool:
+        """Whether any of them keeps rows that are to stay where they are read."""
+        return any(stays(step) for step in self.steps)
 
     def finish(self, whole: _Parts, threads: int) -> _Parts:
         pairs = zip(self.steps, whole.parts, strict=True)
