@@ -64,7 +64,7 @@ class Apart(lloyd_module.RunStep):
 
     def finish(self, whole, threads):
         """Iterate on the rows where they are."""
-        whole, rows = whole.parted()
+        whole, rows = whole.without_rows(), whole.split_off()
         assert all(len(chunk.labels) for chunk in rows)
         halves = [[c.take(np.arange(len(c.labels)) % 2 == half) for c in rows] for half in (0, 1)]
 
@@ -73,7 +73,7 @@ class Apart(lloyd_module.RunStep):
             step = pickle.loads(pickle.dumps(step))
             return Moved.combine([step(half, threads) for half in halves])
 
-        return super().finish(whole.joined(Away(do)), threads)
+        return super().finish(whole.with_rows(Away(do)), threads)
 
 
 @settings(max_examples=150)

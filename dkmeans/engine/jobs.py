@@ -49,8 +49,8 @@ def finished(step: Any, whole: Any, threads: int) -> Any:
 def stays(step: Any) -> bool:
     """Whether rows that the step keeps are to stay on the workers of a cluster that read them.
 
-    Its parts then have ``parted()``, the part without rows and these alone, and ``joined(away)``,
-    the part with a function that does a step on rows wherever they are.
+    Its parts then have ``split_off()``, the rows alone, ``without_rows()``, and
+    ``with_rows(away)``, in which an :class:`Away` is in their place.
     """
     return getattr(step, "stays", False)
 
@@ -61,8 +61,8 @@ class Away:
 
     Parameters
     ----------
-    do : does a step on the rows of the run ``at``, and returns the parts combined.
-    at : which of several steps of a pass kept the rows, and which of its own steps.
+    do : does a step on the rows that the step ``at`` kept, and returns the parts combined.
+    at : which of the steps of a pass kept the rows; empty where it has but one.
     """
 
     do: Callable[[tuple[int, ...], Any], Any]

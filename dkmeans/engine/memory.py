@@ -19,7 +19,7 @@ DASK_FACTOR = 3  # blocks of a dask array that are alive while one is made, at a
 BLOCKS_PER_THREAD = 4  # so that threads end a pass together
 LEAST_ROWS = 2**16  # of a piece of a chunk
 SAMPLE_COPIES = 4  # of the sample while it is searched
-KEPT_COPIES = 3  # of rows kept, while those of many blocks are put together
+KEPT_COPIES = 3  # of rows kept, while they are put together, or where a worker reads the most
 PAIR_BYTES = 32  # of a pair of centers, while iterations go on in memory
 LABEL_BYTES = 8  # label and margin of a row of a block at work
 KEPT_BYTES = 12  # label, margin and bound of a row kept
@@ -277,10 +277,10 @@ def make_plan(shape: Shape, work: Work, residency: str, limit: int) -> Plan:
     block_bytes = min(rows or shape.unit_rows or 0, shape.n_rows or 0) * shape.row_bytes
     reading = threads * shape.reading_bytes(block_bytes)
     peak = projected(work, threads, machine.processes, held + reading)
-    spare, in_place = max(0, limit - peak), in_memory and not machine.cluster
-    # any worker may be the one that gets all rows kept, unless they are more than that one bears
-    at_one = _kept(shape, work, in_place, spare * machine.smallest // machine.threads)
+    in_place, spare = in_memory and not machine.cluster, max(0, limit - peak)
     kept_rows, kept_bytes = _kept(shape, work, in_place, spare)
+    # any worker may be the one that gets all rows kept, if that has room for as many as all have
+    at_one, _ = _kept(shape, work, in_place, spare * machine.smallest // machine.threads)
     known = shape.n_rows is not None
     return Plan(
         shape.n_rows,
@@ -296,7 +296,7 @@ def make_plan(shape: Shape, work: Work, residency: str, limit: int) -> Plan:
         work.seeding_passes,
         work.max_passes,
         kept_rows,
-        kept_rows > at_one[0],
+        kept_rows > at_one,
     )
 
 

@@ -180,14 +180,16 @@ class Partial:
             None if first.drawn is None else Drawn.combine([p.drawn for p in parts if p.drawn]),
         )
 
-    def parted(self) -> tuple[Partial, tuple[Chunk, ...]]:
-        """The same without the rows that were kept, and these."""
-        if self.kept is None:
-            return self, ()
-        return replace(self, kept=replace(self.kept, chunks=())), self.kept.whole
+    def split_off(self) -> tuple[Chunk, ...]:
+        """The rows that were kept, as one chunk."""
+        return () if self.kept is None else self.kept.whole
 
-    def joined(self, away: Away) -> Partial:
-        """The same, where rows that were kept are elsewhere."""
+    def without_rows(self) -> Partial:
+        """The same without the rows that were kept."""
+        return self if self.kept is None else replace(self, kept=replace(self.kept, chunks=()))
+
+    def with_rows(self, away: Away) -> Partial:
+        """The same where the rows that were kept are elsewhere."""
         if self.kept is None or not self.kept.choice.most:
             return self
         return replace(self, kept=replace(self.kept, away=away))

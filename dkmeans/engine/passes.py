@@ -241,7 +241,7 @@ class Passes:
                 return cast(Outcome, cluster.result(tree(blocks, job, on_cluster=True))[0, 0])
             result, pieces = held.enter_context(cluster.staying(*staying_tree(blocks, job)))
         outcome: Outcome = result[0, 0]
-        return replace(outcome, part=outcome.part.joined(Away(partial(self._on_pieces, pieces))))
+        return replace(outcome, part=outcome.part.with_rows(Away(partial(self._on_pieces, pieces))))
 
     def _on_pieces(self, pieces: da.Array, at: tuple[int, ...], step: Any) -> Any:
         """What a step finds on rows that stay on the workers."""

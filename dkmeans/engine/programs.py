@@ -92,17 +92,23 @@ class _Parts:
         columns = zip(*(s.parts for s in several), strict=True)
         return _Parts(tuple(type(parts[0]).combine(parts) for parts in columns))
 
-    def parted(self) -> tuple[_Parts, tuple[Any, ...]]:
-        """Without the rows that they keep, and these."""
-        pairs = [p.parted() if hasattr(p, "parted") else (p, ()) for p in self.parts]
-        return _Parts(tuple(part for part, _ in pairs)), tuple(rows for _, rows in pairs)
+    def split_off(self) -> tuple[Any, ...]:
+        """The rows that each of them keeps."""
+        return tuple(p.split_off() if _keeps(p) else () for p in self.parts)
 
-    def joined(self, away: Away) -> _Parts:
-        """With the rows that they keep, which are elsewhere."""
+    def without_rows(self) -> _Parts:
+        """The same without these rows."""
+        return _Parts(tuple(p.without_rows() if _keeps(p) else p for p in self.parts))
+
+    def with_rows(self, away: Away) -> _Parts:
+        """The same where these rows are elsewhere."""
         several = enumerate(self.parts)
-        return _Parts(
-            tuple(p.joined(away.of(i)) if hasattr(p, "joined") else p for i, p in several)
-        )
+        return _Parts(tuple(p.with_rows(away.of(i)) if _keeps(p) else p for i, p in several))
+
+
+def _keeps(part: Any) -> bool:
+    """Whether a part can have rows that are kept for what follows a pass."""
+    return hasattr(part, "split_off")
 
 
 @dataclass(frozen=True)

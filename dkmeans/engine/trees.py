@@ -128,15 +128,15 @@ def staying_tree(blocks: Blocks, job: Job) -> tuple[da.Array, da.Array]:
 
 def _without_rows(box: AnyArray) -> AnyArray:
     outcome = box[0, 0]
-    return _box(replace(outcome, part=outcome.part.parted()[0]))
+    return _box(replace(outcome, part=outcome.part.without_rows()))
 
 
 def _rows_alone(box: AnyArray) -> Any:
-    return box[0, 0].part.parted()[1]
+    return box[0, 0].part.split_off()
 
 
 def small_tree(pieces: da.Array, at: tuple[int, ...], step: Any) -> da.Array:
-    """A step on the rows that stay on the workers, of the run ``at``, as :func:`tree`."""
+    """What a step finds on rows that stay on the workers; see :class:`Away`."""
     meta = np.empty((0, 0), dtype=object)
     boxes = pieces.map_blocks(_on_piece, at=at, step=_once(step), dtype=object, meta=meta)
     return _reduced(boxes, _combine)
