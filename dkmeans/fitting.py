@@ -104,7 +104,7 @@ def fit_models(
         for model, history, own in zip(models, histories, seeds, strict=True)
     ]
     most = _distinct_rows(first, given)
-    room = Room(plan.kept_rows, stay=plan.kept_stay)
+    room = Room(plan.kept_rows, plan.kept_at_one)
     found = fit_together(passes, blocks, settings, room, distinct_rows=most, log=log)
     log.end([Ending(fit.inertia, fit.n_iter, fit.stop_reason) for fit, _ in found.best])
     source = source.with_sizes(found.blocks.sizes or ())

@@ -120,7 +120,7 @@ def test_a_worker_that_had_rows_kept_between_passes(cluster, workers, tmp_path, 
         return do(*args)
 
     monkeypatch.setattr(
-        fitting, "plan_of", lambda *args: replace(plan_of(*args), kept_rows=8000, kept_stay=True)
+        fitting, "plan_of", lambda *args: replace(plan_of(*args), kept_rows=8000, kept_at_one=0)
     )
     monkeypatch.setattr(Passes, "_on_pieces", killing)
     for number in (1, 2, 3, 4, 5) if long else [2]:

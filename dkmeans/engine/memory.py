@@ -101,7 +101,7 @@ class Plan:
     limit_bytes : the limit that this was held against.
     seeding_passes, max_passes : passes before Lloyd's, and the most there can be in all.
     kept_rows : rows that are kept in memory between passes, because they may change clusters.
-    kept_stay : whether they stay on the workers that read them, rather than all go to one.
+    kept_at_one : for how many of them any one worker has room.
     """
 
     n_rows: int | None
@@ -117,7 +117,12 @@ class Plan:
     seeding_passes: int
     max_passes: int
     kept_rows: int = 0
-    kept_stay: bool = False
+    kept_at_one: int = 0
+
+    @property
+    def kept_stay(self) -> bool:
+        """Whether kept rows stay on the workers that read them, as :attr:`Run.stay` says."""
+        return self.kept_rows > self.kept_at_one
 
     def lines(self) -> list[tuple[str, str]]:
         """Names and values, for people."""
@@ -296,7 +301,7 @@ def make_plan(shape: Shape, work: Work, residency: str, limit: int) -> Plan:
         work.seeding_passes,
         work.max_passes,
         kept_rows,
-        kept_rows > at_one,
+        at_one,
     )
 
 
