@@ -195,8 +195,8 @@ class Run:
     def stay(self) -> bool:
         """Whether kept rows stay on the workers that read them.
 
-        They do where no one worker has room for those of all runs; else all of them go to one, where
-        iterations need no messages.
+        They do where no one worker has room for those of all runs; else all of them go to one,
+        where iterations need no messages.
         """
         return self.kept_rows * self.room.runs > self.room.at_one
 
