@@ -206,7 +206,7 @@ class Passes:
         with ThreadPoolExecutor(self.threads) as pool:
             return _fold(pool.map(lambda item: job(*item), work))
 
-    def _together(self, blocks: Blocks, tasks: int) -> int:
+    def _together(self, blocks: Blocks, tasks: int = 1) -> int:
         """Small blocks that share so many tasks, which cost more than they do."""
         sizes, cluster = blocks.sizes or (), self.cluster
         in_turn = isinstance(blocks.X, Reader) and blocks.weights is None
