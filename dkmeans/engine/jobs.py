@@ -41,7 +41,8 @@ class Step(Protocol[P_co]):
 def finished(step: Any, whole: Any, threads: int) -> Any:
     """What becomes of the combined part: ``step.finish(whole, threads)`` where a step has one.
 
-    On a cluster this happens where the part is, on a worker, and only the result is sent on.
+    On a cluster this happens where the part is, on a worker, and only the result is sent on;
+    where rows of the part stay on several workers, it happens in the client's process.
     """
     return step.finish(whole, threads) if hasattr(step, "finish") else whole
 

@@ -3,7 +3,7 @@
 After a pass, sums of *all* rows are known. While the centers have moved so little that no row that
 was not kept can have changed sides, the sums change only by the kept rows that did, and these are
 exact integers (see ``grid.py``): the iterations are those of plain Lloyd's to the bit. Which rows
-can have changed, ``bounds.py`` knows.
+can have changed, ``bounds.py`` knows, or ``staying.py`` where they are on several workers.
 """
 
 from __future__ import annotations
