@@ -17,7 +17,7 @@ from dkmeans.data.blocks import Blocks
 from dkmeans.data.source import Source, center_dtype
 from dkmeans.engine import progress
 from dkmeans.engine.dedupe import PAIR_BYTES, budget
-from dkmeans.engine.lloyd import Fit
+from dkmeans.engine.lloyd import Fit, Room
 from dkmeans.engine.machine import memory_limit
 from dkmeans.engine.memory import Plan, Work, make_plan
 from dkmeans.engine.passes import Passes
@@ -138,7 +138,8 @@ def fit_models(
         for model, history, own in zip(models, histories, seeds, strict=True)
     ]
     most = _distinct_rows(first, given)
-    found = fit_together(passes, blocks, settings, plan.kept_rows, distinct_rows=most, log=log)
+    room = Room(plan.kept_rows, plan.kept_at_one)
+    found = fit_together(passes, blocks, settings, room, distinct_rows=most, log=log)
     log.end([Ending(fit.inertia, fit.n_iter, fit.stop_reason) for fit, _ in found.best])
     source = source.with_sizes(found.blocks.sizes or ())
     for model, history, (fit, best_run) in zip(models, histories, found.best, strict=True):

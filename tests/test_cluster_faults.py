@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from dataclasses import replace
 
 import dask
 import pytest
 
-from dkmeans import KMeans
+from dkmeans import KMeans, fitting
+from dkmeans.engine.passes import Passes
 from dkmeans.errors import ClusterError
 from tests.clusters import IMPATIENT, OPTIONS, DaskCluster, N, Rigged, at_pass, made
 from tests.faults import TABLE
@@ -103,6 +105,32 @@ def test_a_worker_that_held_the_data_in_memory(cluster, workers, expected, tmp_p
     with cluster.client() as client, at_pass(3, workers[0].kill):
         run = lambda: fit(client, Rigged(tmp_path), residency="memory")  # noqa: E731
         assert judged("worker with data killed", expected, run) is None
+
+
+def test_a_worker_that_had_rows_kept_between_passes(cluster, workers, tmp_path, monkeypatch, long):
+    """It is killed between two iterations on them; another reads its share of them again."""
+    options = {"init": "random", "tol": 0.0, "max_iter": 12}
+    expected = bits(KMeans(K, **{**OPTIONS, **options}).fit(made(0, N)))
+    do, plan_of, calls, fatal = Passes._on_pieces, fitting.plan_of, [], []
+
+    def killing(*args):
+        calls.append(args)
+        if len(calls) in fatal:
+            workers[-1].kill()
+        return do(*args)
+
+    monkeypatch.setattr(
+        fitting, "plan_of", lambda *args: replace(plan_of(*args), kept_rows=8000, kept_at_one=0)
+    )
+    monkeypatch.setattr(Passes, "_on_pieces", killing)
+    for number in (1, 2, 3, 4, 5) if long else [2]:
+        calls.clear()
+        fatal[:] = [number]
+        with cluster.client() as client:
+            run = lambda: fit(client, Rigged(tmp_path), algorithm="auto", **options)  # noqa: E731
+            assert judged("worker with kept rows killed", expected, run) is None
+        assert len(calls) >= 5
+        workers.append(cluster.start_worker())
 
 
 def test_a_worker_out_of_memory_once(cluster, expected, tmp_path):

@@ -51,8 +51,9 @@ def test_a_limit_that_the_smallest_share_of_uneven_workers_bears(client):
     assert Machine.at_hand(local=False) == Machine(4, 2, True, 1)
 
 
-def test_rows_kept_fit_in_the_smallest_worker(client, tmp_path):
+def test_rows_kept_that_travel_fit_in_the_smallest_worker(client, tmp_path):
     plan = KMeans(K, memory_limit="1.5GiB", residency="stream").plan(Rigged(tmp_path).source)
+    assert not plan.kept_stay
     alone = KMeans(K, memory_limit="1.5GiB", residency="stream")
     spare = plan.limit_bytes - (plan.projected_bytes - plan.kept_rows * 3 * (4 * D + 12))
     assert plan.kept_rows * 3 * (4 * D + 12) <= spare / 4

@@ -189,6 +189,23 @@ def test_fewer_rows_are_kept_where_there_is_less_memory():
     assert keeping(10**12, runs=2).kept_rows == 2 * 10**8 * memory.KEPT_SHARE
 
 
+def test_rows_stay_where_one_worker_has_no_room_for_as_many(monkeypatch):
+    """Four workers, of which the smallest has an eighth of the threads, and of the memory."""
+    machine = memory.Machine(8, 4, True, 1)
+    monkeypatch.setattr(memory.Machine, "at_hand", lambda local: machine)
+    each, kept = memory.KEPT_COPIES * (64 + memory.KEPT_BYTES), []
+    for gigabytes in (2, 4, 6, 16, 48):
+        plan = keeping(gigabytes * 1024 * MIB)
+        spare = plan.limit_bytes - (plan.projected_bytes - plan.kept_rows * each)
+        kept.append((plan.kept_rows, plan.kept_stay))
+        assert plan.kept_rows == min(spare // each, 10**8 * memory.KEPT_SHARE)
+        assert plan.kept_stay == (spare // 8 // each < plan.kept_rows)
+        assert ("on the workers that read them" in str(plan)) == plan.kept_stay
+    assert kept == sorted(kept, key=lambda one: (not one[1], one[0]))
+    assert kept[0][1]
+    assert not kept[-1][1]
+
+
 def test_plain_lloyd_keeps_no_rows():
     assert keeping(10**10, keeps=False).kept_rows == 0
     assert keeping(10**12, residency="memory").kept_rows == 10**8

@@ -1,5 +1,6 @@
 """Iterations on kept rows are those of plain Lloyd's, to the bit, and end where they should."""
 
+import pickle
 from fractions import Fraction
 from unittest import mock
 
@@ -13,8 +14,10 @@ from strategies import Case, clumps, in_memory, journeys, ran, surveyed
 from dkmeans import KMeans
 from dkmeans.engine import bounds, settle
 from dkmeans.engine import lloyd as lloyd_module
+from dkmeans.engine.jobs import Away
 from dkmeans.engine.kept import Choice
 from dkmeans.engine.settle import Stop
+from dkmeans.engine.staying import Moved
 
 STOPS = [Stop(300, 0.0), Stop(300, 1e-3), Stop(1, 0.0), Stop(4, 0.0)]
 
@@ -54,6 +57,50 @@ def test_whatever_is_kept_the_iterations_are_the_same(case, stop, share, data):
     held = plain.fit.centers
     np.testing.assert_array_equal(everything.fit.labels, naive.assign(case.X, held))
     np.testing.assert_array_equal(whole.fit.labels, everything.fit.labels)
+
+
+class Apart(lloyd_module.RunStep):
+    """A pass whose kept rows stay in two places, each with rows of every other block."""
+
+    def finish(self, whole, threads):
+        """Iterate on the rows where they are."""
+        whole, rows = whole.without_rows(), whole.split_off()
+        assert all(len(chunk.labels) for chunk in rows)
+        halves = [[c.take(np.arange(len(c.labels)) % 2 == half) for c in rows] for half in (0, 1)]
+
+        def do(at, step):
+            assert at == ()
+            step = pickle.loads(pickle.dumps(step))
+            return Moved.combine([step(half, threads) for half in halves])
+
+        return super().finish(whole.with_rows(Away(do)), threads)
+
+
+@settings(max_examples=150)
+@given(journeys(), st.sampled_from(STOPS), st.sampled_from([0.05, 0.25, 1.0]), st.data())
+def test_rows_that_stay_apart_lead_to_the_same_iterations(case, stop, share, data):
+    assume(takes_part(case).any())
+    n = len(case.X)
+    room = data.draw(st.sampled_from([1, 3, n // 8 + 1, n // 2 + 1, n]))
+    plain = ran(case, 0, stop=stop)
+    with (
+        mock.patch.object(lloyd_module, "KEPT_SHARE", share),
+        mock.patch.object(lloyd_module, "RunStep", Apart),
+    ):
+        apart = ran(case, room, stop=stop)
+    same(apart, plain)
+    assert apart.passes <= plain.passes
+
+
+def test_rows_that_stay_apart_save_as_many_passes():
+    X = blobs(5, n=20_000, k=8, d=4)
+    case = Case(X, None, (5_000,) * 4, X[np.argsort(X[:, 0])[:20]])
+    stop = Stop(40, 0.0)
+    together = ran(case, 5_000, stop=stop)
+    with mock.patch.object(lloyd_module, "RunStep", Apart):
+        apart = ran(case, 5_000, stop=stop, threads=3)
+    same(apart, together)
+    assert apart.passes <= together.passes < apart.fit.n_iter
 
 
 @settings(max_examples=100)
@@ -185,12 +232,12 @@ def test_no_row_within_its_reach_is_near_a_center_that_is_apart(X, k, seed):
     pairs = [(a, b) for a in range(k) for b in range(k)]
     gaps = np.sqrt(naive.sq_distances(centers, centers))
     reach = np.where(random.random(k) < 0.5, gaps[:, 0] / 2, reach)  # at the very limit
-    apart = bounds._apart(centers, reach)
+    apart = bounds.apart_from(centers, reach)
     for a, b in pairs:
         steps = [Fraction(u) - Fraction(v) for u, v in zip(centers[a], centers[b], strict=True)]
         touching = sum(s * s for s in steps) <= (2 * Fraction(reach[a])) ** 2
         assert not (touching and apart[a, b])
-    far = bounds._apart(np.array([[0.0], [10.0], [20.0]]), np.array([4.9, 5.1, 1.0]))
+    far = bounds.apart_from(np.array([[0.0], [10.0], [20.0]]), np.array([4.9, 5.1, 1.0]))
     np.testing.assert_array_equal(far, [[0, 1, 1], [0, 0, 0], [1, 1, 0]])
 
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import platform
 import sys
 import time
-from collections.abc import Coroutine, Sequence
+import uuid
+from collections.abc import Coroutine, Iterator, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
 import dask
 import dask.array as da
+import numpy as np
 from dask.utils import format_time, parse_timedelta
 
 from dkmeans.errors import ClusterError, DkmeansError
@@ -94,17 +97,52 @@ class Cluster:
 
     def held(self, arrays: Sequence[da.Array]) -> list[da.Array]:
         """The arrays computed, and kept by the workers."""
-        from distributed import as_completed
-
-        async def all_of(futures: Sequence[Any]) -> None:
-            async for future in as_completed(futures, loop=self.client.loop):
-                if future.status != "finished":
-                    await future.result()
-
         self.workers()
         held: list[da.Array] = self.client.persist(list(arrays))
-        self._wait(all_of(self.client.futures_of(held)))
+        self._wait(_all_of(self.client.futures_of(held)))
         return held
+
+    @contextlib.contextmanager
+    def staying(self, work: da.Array, rows: da.Array) -> Iterator[tuple[Any, da.Array]]:
+        """The value of ``work``, and what the chunks of ``rows`` are, a tuple on each worker.
+
+        They stay where they were made while the context lasts; what a lost worker had, others make
+        again.
+        """
+        self.workers()
+        work, rows = self.client.persist([work, rows])
+        (whole,), parts = self.client.futures_of(work), self.client.futures_of(rows)
+        pieces: list[Any] = []
+        try:
+            value = self._wait(_awaited(whole))
+            self._wait(_all_of(parts))
+            pieces = self._pieces(parts)
+            self._wait(_all_of(pieces))
+            for future in (whole, *parts):
+                future.release()
+            self._check(self._look())  # those that came meanwhile
+            yield value, _column(pieces)
+        finally:
+            for future in (whole, *parts, *pieces):
+                future.release()
+
+    def _pieces(self, futures: Sequence[Any]) -> list[Any]:
+        """A future for each worker, of all that the worker has."""
+        where = self._ask(self.client.scheduler.who_has(keys=[f.key for f in futures]))
+        held: dict[str, list[Any]] = {}
+        for future in futures:
+            held.setdefault(next(iter(where.get(future.key, ())), ""), []).append(future)
+        name = f"rows-{uuid.uuid4().hex}"
+        return [
+            self.client.submit(
+                tuple,
+                several,
+                key=(name, i, 0),
+                workers=[at] if at else None,
+                allow_other_workers=bool(at),
+            )
+            for i, (at, several) in enumerate(held.items())
+        ]
 
     def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         """What the work gives, unless the cluster is lost before."""
@@ -207,6 +245,20 @@ class Cluster:
             raise self._lost("has been lost, or its client was closed") from error
         self._check(self._look())  # a task of a worker with other versions fails in any way
         raise error
+
+
+async def _all_of(futures: Sequence[Any]) -> None:
+    from distributed import as_completed
+
+    async for future in as_completed(futures, loop=futures[0].client.loop):
+        if future.status != "finished":
+            await future.result()
+
+
+def _column(futures: Sequence[Any]) -> da.Array:
+    """Futures, whose keys are those of chunks, as a dask array."""
+    graph, chunks = {future.key: future for future in futures}, ((1,) * len(futures), (1,))
+    return da.Array(graph, futures[0].key[0], chunks, dtype=object, meta=np.empty((0, 0), object))
 
 
 async def _awaited(future: Any) -> Any:

@@ -33,7 +33,7 @@ class KeptRows:
         self._at_pass = self._centers = centers
         self._reach = kept.reach.copy()
         self._limits = np.zeros(len(centers))
-        self._near = ~_apart(centers, self._reach)  # each is near itself
+        self._near = ~apart_from(centers, self._reach)  # each is near itself
         self.assigned = 0  # rows, the last time
         self._bounds = [c.margins.copy() for c in self._kept.chunks]
         many = self._kept.n_rows * centers.size > 2**22 and len(self._kept.chunks) > 1
@@ -48,13 +48,13 @@ class KeptRows:
         """Assign the rows to ``centers``; False if others may have changed sides as well."""
         moves = lengths_of(centers - self._centers)
         self._reach += moves
-        apart = _apart(centers, self._reach)
+        apart = apart_from(centers, self._reach)
         if not self._others_stay(centers, apart):
             return False
         back = (~apart & ~self._near).any(axis=1)  # clusters that others have come near to
         self._near[back] |= ~apart[back]
         self._limits += moves + _largest_near(moves, self._near)
-        due = self._limits + _rounding(centers, self._reach)
+        due = self._limits + rounding(centers, self._reach)
         due[back] = np.inf
         self._centers = centers
         self._assign(due, sums)
@@ -64,7 +64,7 @@ class KeptRows:
         """Whether no row that was not kept can have changed sides since the pass."""
         if np.isinf(self._kept.floor).all():
             return True
-        moves = lengths_of(centers - self._at_pass) + _rounding(centers, self._reach)
+        moves = lengths_of(centers - self._at_pass) + rounding(centers, self._reach)
         holds = moves[:, None] + moves[None, :] < self._kept.floor[:, None]
         np.fill_diagonal(holds, True)
         return bool((holds | apart).all())
@@ -76,7 +76,7 @@ class KeptRows:
 
         def one(at: int) -> tuple[Ints, Ints, Floats, int]:
             chunk, bounds = self._kept.chunks[at], self._bounds[at]
-            return _assign_due(chunk, bounds, due, self._limits, scorer, len(self._centers))
+            return assign_due(chunk, bounds, due, self._limits, scorer, len(self._centers))
 
         chunks = range(len(self._kept.chunks))
         found = self._pool.map(one, chunks) if self._pool is not None else map(one, chunks)
@@ -89,7 +89,7 @@ class KeptRows:
         sums.measured = False
 
 
-def _assign_due(
+def assign_due(
     chunk: Chunk, bounds: Floats, due: Floats, limits: Floats, scorer: Any, k: int
 ) -> tuple[Ints, Ints, Floats, int]:
     """Assign the rows that are due: those that changed sides, their old labels, reach, how many."""
@@ -138,17 +138,17 @@ def _largest_near(values: Floats, near: AnyArray) -> Floats:
     return largest
 
 
-def _rounding(centers: Floats, reach: Floats) -> float:
+def rounding(centers: Floats, reach: Floats) -> float:
     """More than what the direct formula in float64 can be wrong in a difference of distances."""
     return float(2.0**-50 * (centers.shape[1] + 16) * reach.max())
 
 
-def _apart(centers: Floats, reach: Floats) -> AnyArray:
+def apart_from(centers: Floats, reach: Floats) -> AnyArray:
     """Pairs (k, k) so far apart that no row of the first, within its reach, is near the second."""
     moved = centers - centers.mean(axis=0)
     sq_norms = np.square(moved).sum(axis=1)
     sq = sq_norms[:, None] + sq_norms[None, :] - 2 * moved @ moved.T
     sq -= 2.0**-48 * (centers.shape[1] + 16) * (sq_norms[:, None] + sq_norms[None, :])
-    far = 2 * reach * (1 + 1e-9) + _rounding(centers, reach)
+    far = 2 * reach * (1 + 1e-9) + rounding(centers, reach)
     apart: AnyArray = sq > np.square(far)[:, None]
     return apart

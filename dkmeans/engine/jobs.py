@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any, Protocol, TypeVar, cast
@@ -41,9 +41,40 @@ class Step(Protocol[P_co]):
 def finished(step: Any, whole: Any, threads: int) -> Any:
     """What becomes of the combined part: ``step.finish(whole, threads)`` where a step has one.
 
-    On a cluster this happens where the part is, on a worker, and only the result is sent on.
+    On a cluster this happens where the part is, on a worker, and only the result is sent on;
+    where rows of the part stay on several workers, it happens in the client's process.
     """
     return step.finish(whole, threads) if hasattr(step, "finish") else whole
+
+
+def stays(step: Any) -> bool:
+    """Whether rows that the step keeps are to stay on the workers of a cluster that read them.
+
+    Its parts then have ``split_off()``, the rows alone, ``without_rows()``, and
+    ``with_rows(away)``, in which an :class:`Away` is in their place.
+    """
+    return getattr(step, "stays", False)
+
+
+@dataclass(frozen=True)
+class Away:
+    """Rows that stay on the workers that read them: a step on these is done there.
+
+    Parameters
+    ----------
+    do : does a step on the rows that the step ``at`` kept, and returns the parts combined.
+    at : which of the steps of a pass kept the rows; empty where it has but one.
+    """
+
+    do: Callable[[tuple[int, ...], Any], Any]
+    at: tuple[int, ...] = ()
+
+    def of(self, number: int) -> Away:
+        """The rows that the step of this number kept."""
+        return Away(self.do, (*self.at, number))
+
+    def __call__(self, step: Any) -> Any:
+        return self.do(self.at, step)
 
 
 @dataclass(frozen=True)

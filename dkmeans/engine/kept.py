@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans.engine.jobs import Away
 
 BINS = 64  # half octaves of margins that are told apart: from the span of the data down to 2**-32
 
@@ -25,6 +26,10 @@ class Chunk:
     weights: Floats
     labels: Ints
     margins: Floats
+
+    def __sizeof__(self) -> int:
+        """Bytes, by which a cluster knows what it would be to move the rows."""
+        return sum(a.nbytes for a in (self.X, self.weights, self.labels, self.margins))
 
     def take(self, rows: AnyArray) -> Chunk:
         """Some of the rows, copied."""
@@ -64,6 +69,7 @@ class Kept:
     floor : (k,) least margin of a row of each cluster that was not kept.
     reach : (k,) no row of a cluster is farther from its center.
     spread : (k, BINS) rows by half octaves of their margins, all rows counted.
+    away : does a step on the rows, where they stay on the workers that read them.
     """
 
     chunks: tuple[Chunk, ...]
@@ -71,6 +77,7 @@ class Kept:
     reach: Floats
     spread: Ints
     choice: Choice
+    away: Away | None = None
 
     @property
     def n_rows(self) -> int:
@@ -78,9 +85,14 @@ class Kept:
         return sum(len(c.labels) for c in self.chunks)
 
     @property
+    def whole(self) -> tuple[Chunk, ...]:
+        """All of the rows as one chunk, or none."""
+        return (_joined(self.chunks),) if len(self.chunks) > 1 else self.chunks
+
+    @property
     def tells_nothing(self) -> bool:
         """Whether no row was kept, and some other could change sides at once."""
-        return not self.chunks and not (self.floor > 0).all()
+        return not self.chunks and self.away is None and not (self.floor > 0).all()
 
     @property
     def labels(self) -> tuple[Ints, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -113,6 +114,12 @@ class RunStep:
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> Partial:
         return self.assign(X, weights, offset, block)
 
+    @property
+    def stays(self) -> bool:
+        """Whether rows are kept, and stay on the workers that read them."""
+        choice = self.assign.choice
+        return self.rules.stay and choice is not None and bool(choice.most)
+
     def finish(self, whole: Partial, threads: int) -> Settled:
         """Iterate on the rows that were kept."""
         return settle(whole, self.course, self.rules, threads)
@@ -146,10 +153,12 @@ class Room:
     Parameters
     ----------
     rows : that fit in memory, in all; 0 to keep none, which is plain Lloyd's.
+    at_one : rows that any one process has room for.
     runs : at work.
     """
 
     rows: int
+    at_one: float = math.inf
     runs: int = 1
 
     @property
@@ -183,6 +192,15 @@ class Run:
         return min(self.room.share, int(KEPT_SHARE * self.survey.n_rows))
 
     @property
+    def stay(self) -> bool:
+        """Whether kept rows stay on the workers that read them.
+
+        They do where no one worker has room for those of all runs; else all of them go to one,
+        where iterations need no messages.
+        """
+        return self.kept_rows * self.room.runs > self.room.at_one
+
+    @property
     def rules(self) -> Rules:
         """What holds for the next pass of the run."""
         return Rules(
@@ -193,6 +211,7 @@ class Run:
             counted=self.blocks.counted,
             labels=self.want_labels,
             pause=self.journal.passes.patience / max(1, self.room.runs),
+            stay=self.stay,
         )
 
     def begin(self, centers: Floats) -> Course:

@@ -19,7 +19,7 @@ DASK_FACTOR = 3  # blocks of a dask array that are alive while one is made, at a
 BLOCKS_PER_THREAD = 4  # so that threads end a pass together
 LEAST_ROWS = 2**16  # of a piece of a chunk
 SAMPLE_COPIES = 4  # of the sample while it is searched
-KEPT_COPIES = 3  # of rows kept, while those of many blocks are put together
+KEPT_COPIES = 3  # of rows kept, while they are put together, or where a worker reads the most
 PAIR_BYTES = 32  # of a pair of centers, while iterations go on in memory
 LABEL_BYTES = 8  # label and margin of a row of a block at work
 KEPT_BYTES = 12  # label, margin and bound of a row kept
@@ -101,6 +101,7 @@ class Plan:
     limit_bytes : the limit that this was held against.
     seeding_passes, max_passes : passes before Lloyd's, and the most there can be in all.
     kept_rows : rows that are kept in memory between passes, because they may change clusters.
+    kept_at_one : for how many of them any one worker has room.
     """
 
     n_rows: int | None
@@ -116,6 +117,12 @@ class Plan:
     seeding_passes: int
     max_passes: int
     kept_rows: int = 0
+    kept_at_one: int = 0
+
+    @property
+    def kept_stay(self) -> bool:
+        """Whether kept rows stay on the workers that read them, as :attr:`Run.stay` says."""
+        return self.kept_rows > self.kept_at_one
 
     def lines(self) -> list[tuple[str, str]]:
         """Names and values, for people."""
@@ -127,6 +134,7 @@ class Plan:
             return "known after the first pass" if value is None else format_bytes(value)
 
         memory = self.residency == "memory"
+        where = ", on the workers that read them" if self.kept_stay else ""
         kept = "kept in memory after the first read" if memory else "read in every pass"
         return [
             ("rows", count(self.n_rows)),
@@ -135,7 +143,7 @@ class Plan:
             ("blocks", f"{self.n_blocks:,} of {count(self.block_rows)} rows"),
             ("bytes a pass", size(self.pass_bytes)),
             ("residency", f"{self.residency}: {kept}"),
-            *([("kept rows", count(self.kept_rows))] if self.kept_rows else []),
+            *([("kept rows", count(self.kept_rows) + where)] if self.kept_rows else []),
             ("threads", str(self.threads)),
             (
                 "passes",
@@ -274,9 +282,10 @@ def make_plan(shape: Shape, work: Work, residency: str, limit: int) -> Plan:
     block_bytes = min(rows or shape.unit_rows or 0, shape.n_rows or 0) * shape.row_bytes
     reading = threads * shape.reading_bytes(block_bytes)
     peak = projected(work, threads, machine.processes, held + reading)
-    # any worker may be the one that gets all rows kept
-    spare = max(0, limit - peak) * machine.smallest // machine.threads
-    kept_rows, kept_bytes = _kept(shape, work, in_memory and not machine.cluster, spare)
+    in_place, spare = in_memory and not machine.cluster, max(0, limit - peak)
+    kept_rows, kept_bytes = _kept(shape, work, in_place, spare)
+    # any worker may be the one that gets all rows kept, if that has room for as many as all have
+    at_one, _ = _kept(shape, work, in_place, spare * machine.smallest // machine.threads)
     known = shape.n_rows is not None
     return Plan(
         shape.n_rows,
@@ -292,6 +301,7 @@ def make_plan(shape: Shape, work: Work, residency: str, limit: int) -> Plan:
         work.seeding_passes,
         work.max_passes,
         kept_rows,
+        at_one,
     )
 
 

@@ -7,13 +7,14 @@ order and any grouping.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.engine import exact
-from dkmeans.engine.kept import Kept
+from dkmeans.engine.jobs import Away
+from dkmeans.engine.kept import Chunk, Kept
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,20 @@ class Partial:
             None if first.kept is None else Kept.combine([p.kept for p in parts if p.kept]),
             None if first.drawn is None else Drawn.combine([p.drawn for p in parts if p.drawn]),
         )
+
+    def split_off(self) -> tuple[Chunk, ...]:
+        """The rows that were kept, as one chunk."""
+        return () if self.kept is None else self.kept.whole
+
+    def without_rows(self) -> Partial:
+        """The same without the rows that were kept."""
+        return self if self.kept is None else replace(self, kept=replace(self.kept, chunks=()))
+
+    def with_rows(self, away: Away) -> Partial:
+        """The same where the rows that were kept are elsewhere."""
+        if self.kept is None or not self.kept.choice.most:
+            return self
+        return replace(self, kept=replace(self.kept, away=away))
 
 
 def first_bad(found: Sequence[BadValue | None]) -> BadValue | None:

@@ -12,10 +12,13 @@ import math
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import dask
+import dask.array as da
 from dask.system import CPU_COUNT
 
 from dkmeans._typing import AnyArray
@@ -23,13 +26,22 @@ from dkmeans.data.blocks import Blocks, Reader
 from dkmeans.data.buffers import Buffers
 from dkmeans.data.cluster import CLUSTER, Cluster, current_client
 from dkmeans.engine import progress
-from dkmeans.engine.jobs import Job, Outcome, P, Step, finished
-from dkmeans.engine.trees import FAN_IN, loading, parts_of, spread, tree
+from dkmeans.engine.jobs import Away, Job, Outcome, P, Step, finished, stays
+from dkmeans.engine.trees import (
+    FAN_IN,
+    loading,
+    parts_of,
+    small_tree,
+    spread,
+    staying_tree,
+    tree,
+)
 
 TASKS_PER_THREAD = 64  # at least, before small blocks share a task: threads end a pass together
 TASK_BYTES = 64 * 2**20  # of the blocks that share a task, at most
 CLUSTER_TASK_BYTES = 512 * 2**20  # likewise on a cluster, whose scheduler does a thousand a second
 HELD_BYTES = 4 * 2**20  # likewise where a task has all of its blocks at once
+ALSO = 3  # tasks in place of one where kept rows stay: to read, for the sums, and for the rows
 
 
 @dataclass(frozen=True)
@@ -119,20 +131,22 @@ class Passes:
         """Take one pass: ``step`` on each block, all parts combined."""
         progress.tell("pass_started", name, blocks.count)
         began = time.perf_counter()
-        if blocks.in_memory:
-            outcome = self._run_threads(blocks, step)
-        else:
-            outcome = self._run_dask(blocks, step)
-        self._shortest = min(self._shortest, time.perf_counter() - began)
-        self.total = Tally(
-            self.total.passes + (not blocks.counted),
-            self.total.bytes_read + (0 if blocks.resident else outcome.read_bytes),
-            self.total.rows + outcome.rows,
-            retries=self.total.retries + outcome.retries,
-            peak_bytes=max(self.total.peak_bytes, outcome.peak_bytes),
-        )
-        on_worker = self.cluster is not None and not blocks.in_memory
-        return cast(P, outcome.part if on_worker else finished(step, outcome.part, self.threads))
+        with ExitStack() as held:
+            if blocks.in_memory:
+                outcome = self._run_threads(blocks, step)
+            else:
+                outcome = self._run_dask(blocks, step, held)
+            self._shortest = min(self._shortest, time.perf_counter() - began)
+            self.total = Tally(
+                self.total.passes + (not blocks.counted),
+                self.total.bytes_read + (0 if blocks.resident else outcome.read_bytes),
+                self.total.rows + outcome.rows,
+                retries=self.total.retries + outcome.retries,
+                peak_bytes=max(self.total.peak_bytes, outcome.peak_bytes),
+            )
+            on_worker = self.cluster is not None and not blocks.in_memory and not stays(step)
+            part = outcome.part if on_worker else finished(step, outcome.part, self.threads)
+        return cast(P, part)
 
     def peek(self, columns: Sequence[Any]) -> Sequence[Sequence[AnyArray]]:
         """A few rows of each of several arrays or readers, the same of all, spread over them."""
@@ -192,21 +206,24 @@ class Passes:
         with ThreadPoolExecutor(self.threads) as pool:
             return _fold(pool.map(lambda item: job(*item), work))
 
-    def _together(self, blocks: Blocks) -> int:
-        """Small blocks that share a task, which costs more than they do."""
+    def _together(self, blocks: Blocks, tasks: int = 1) -> int:
+        """Small blocks that share so many tasks, which cost more than they do."""
         sizes, cluster = blocks.sizes or (), self.cluster
         in_turn = isinstance(blocks.X, Reader) and blocks.weights is None
         if not sizes or blocks.resident or not (in_turn or cluster):
             return 1
         threads = self.threads if cluster is None else cluster.threads()
-        fair = len(sizes) // (TASKS_PER_THREAD * max(1, threads))
-        most = (TASK_BYTES if cluster is None else CLUSTER_TASK_BYTES) if in_turn else HELD_BYTES
+        fair = tasks * len(sizes) // (TASKS_PER_THREAD * max(1, threads))
+        whole = TASK_BYTES if cluster is None else CLUSTER_TASK_BYTES
+        most = tasks * whole if in_turn else HELD_BYTES
         return max(1, min(fair, most // max(1, max(sizes) * blocks.row_bytes)))
 
-    def _run_dask(self, blocks: Blocks, step: Step[P]) -> Outcome:
+    def _run_dask(self, blocks: Blocks, step: Step[P], held: ExitStack) -> Outcome:
+        """The outcome; rows that stay on the workers are there for as long as ``held`` lasts."""
         cluster = self.cluster
         relay = cluster is not None and progress.watched()
-        together = self._together(blocks)
+        stay = cluster is not None and stays(step)
+        together = self._together(blocks, ALSO if stay else 1)
         sizes, on_cluster = blocks.sizes or (), cluster is not None
         job = Job(
             step, blocks.offsets, relay, sizes=sizes, together=together, on_cluster=on_cluster
@@ -215,13 +232,24 @@ class Passes:
             job = replace(job, reader=blocks.X, buffers=self._buffers)
             if blocks.weights is None:
                 blocks = replace(blocks, sizes=_sums(job.sizes, together))
-        outcome = tree(blocks, job, on_cluster=on_cluster)
-        if cluster is not None:
-            with progress.relaying(cluster.client):
-                result = cluster.result(outcome)
-        else:
-            result = outcome.compute(scheduler=self._scheduler(), num_workers=self.threads)
-        return cast(Outcome, result[0, 0])
+        if cluster is None:
+            whole = tree(blocks, job, on_cluster=False)
+            result = whole.compute(scheduler=self._scheduler(), num_workers=self.threads)
+            return cast(Outcome, result[0, 0])
+        with progress.relaying(cluster.client):
+            if not stay:
+                return cast(Outcome, cluster.result(tree(blocks, job, on_cluster=True))[0, 0])
+            result, pieces = held.enter_context(cluster.staying(*staying_tree(blocks, job)))
+        outcome: Outcome = result[0, 0]
+        return replace(outcome, part=outcome.part.with_rows(Away(partial(self._on_pieces, pieces))))
+
+    def _on_pieces(self, pieces: da.Array, at: tuple[int, ...], step: Any) -> Any:
+        """What a step finds on rows that stay on the workers."""
+        assert self.cluster is not None
+        outcome = self.cluster.result(small_tree(pieces, at, step))[0, 0]
+        peak_bytes = max(self.total.peak_bytes, outcome.peak_bytes)
+        self.total = replace(self.total, peak_bytes=peak_bytes)
+        return outcome.part
 
 
 def _sums(sizes: tuple[int, ...], together: int) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from dkmeans._typing import AnyArray, Floats
 from dkmeans.data.blocks import Blocks
-from dkmeans.engine.jobs import Step, finished
+from dkmeans.engine.jobs import Away, Step, finished, stays
 from dkmeans.engine.passes import Passes
 
 T = TypeVar("T")
@@ -92,6 +92,24 @@ class _Parts:
         columns = zip(*(s.parts for s in several), strict=True)
         return _Parts(tuple(type(parts[0]).combine(parts) for parts in columns))
 
+    def split_off(self) -> tuple[Any, ...]:
+        """The rows that each of them keeps."""
+        return tuple(p.split_off() if _keeps(p) else () for p in self.parts)
+
+    def without_rows(self) -> _Parts:
+        """The same without these rows."""
+        return _Parts(tuple(p.without_rows() if _keeps(p) else p for p in self.parts))
+
+    def with_rows(self, away: Away) -> _Parts:
+        """The same where these rows are elsewhere."""
+        several = enumerate(self.parts)
+        return _Parts(tuple(p.with_rows(away.of(i)) if _keeps(p) else p for i, p in several))
+
+
+def _keeps(part: Any) -> bool:
+    """Whether a part can have rows that are kept for what follows a pass."""
+    return hasattr(part, "split_off")
+
 
 @dataclass(frozen=True)
 class Several:
@@ -101,6 +119,11 @@ class Several:
 
     def __call__(self, X: AnyArray, weights: Floats, offset: int, block: int) -> _Parts:
         return _Parts(tuple(step(X, weights, offset, block) for step in self.steps))
+
+    @property
+    def stays(self) -> bool:
+        """Whether any of them keeps rows that are to stay where they are read."""
+        return any(stays(step) for step in self.steps)
 
     def finish(self, whole: _Parts, threads: int) -> _Parts:
         pairs = zip(self.steps, whole.parts, strict=True)

@@ -82,14 +82,14 @@ def fit_together(
     passes: Passes,
     blocks: Blocks,
     fits: Sequence[Settings],
-    kept_rows: int,
+    room: Room,
     *,
     distinct_rows: int = 0,
     log: Log | None = None,
 ) -> Together:
     """The best restart of each fit.
 
-    All restarts of all fits advance on the same passes, and share the memory for ``kept_rows``
+    All restarts of all fits advance on the same passes, and share the ``room`` for rows kept
     between passes; without any, each iteration is a pass. Where there are no more than
     ``distinct_rows`` distinct ones, all that follows the survey is done on these. What ``log``
     remembers of an earlier run takes no pass.
@@ -111,8 +111,8 @@ def fit_together(
         ((counted, _),) = run_together(passes, work, [again], log)
         survey = replace(counted, sample=survey.sample)  # so means are rounded alike
         fits = [replace(settings, want_labels=False) for settings in fits]
-        kept_rows = min(kept_rows, 1) * survey.n_rows  # all in place, or none
-    room = Room(kept_rows, sum(len(settings.seeds) for settings in fits))
+        room = replace(room, rows=min(room.rows, 1) * survey.n_rows)  # all in place, or none
+    room = replace(room, runs=sum(len(settings.seeds) for settings in fits))
     programs = [
         _restart(passes, work, survey, settings, number, room)
         for settings in fits

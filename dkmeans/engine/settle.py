@@ -3,7 +3,7 @@
 After a pass, sums of *all* rows are known. While the centers have moved so little that no row that
 was not kept can have changed sides, the sums change only by the kept rows that did, and these are
 exact integers (see ``grid.py``): the iterations are those of plain Lloyd's to the bit. Which rows
-can have changed, ``bounds.py`` knows.
+can have changed, ``bounds.py`` knows, or ``staying.py`` where they are on several workers.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dkmeans.engine.bounds import KeptRows, drops_of, lengths_of
 from dkmeans.engine.grid import Grid, levels_of, sums_to_floats, total_of, weights_to_floats
 from dkmeans.engine.kept import Chunk
 from dkmeans.engine.partial import Partial, Rows
+from dkmeans.engine.staying import Moved, StayingRows
 from dkmeans.engine.update import masses_of, update
 from dkmeans.errors import DataError
 
@@ -121,6 +122,7 @@ class Rules:
     ----------
     labels : whether the run is to end with the labels of all rows.
     pause : seconds after which iterations in memory wait for the next pass.
+    stay : whether kept rows stay on the workers of a cluster that read them.
     """
 
     grid: Grid
@@ -130,14 +132,18 @@ class Rules:
     counted: bool = False  # whether weights are numbers of rows
     labels: bool = False
     pause: float = math.inf
+    stay: bool = False
 
 
 def settle(partial: Partial, course: Course, rules: Rules, threads: int) -> Settled:
     """Update the centers, and iterate for as long as the kept rows tell all changes."""
-    kept, rows = partial.kept, None
+    kept = partial.kept
+    rows: KeptRows | StayingRows | None = None
     _check_rows(partial, course)
     sums = Sums(partial, rules)
-    if kept is not None and not kept.tells_nothing:
+    if kept is not None and kept.away is not None:
+        rows = StayingRows(kept, course.centers)
+    elif kept is not None and not kept.tells_nothing:
         rows = KeptRows(kept, course.centers, threads)
     try:
         course, taken, done = _steps(sums, rows, course, rules)
@@ -167,7 +173,7 @@ def _check_rows(partial: Partial, course: Course) -> None:
 
 
 def _steps(
-    sums: Sums, rows: KeptRows | None, course: Course, rules: Rules
+    sums: Sums, rows: KeptRows | StayingRows | None, course: Course, rules: Rules
 ) -> tuple[Course, tuple[Taken, ...], bool]:
     """The iterations that can be taken, where they lead, and whether the run has ended."""
     taken, done, since = list[Taken](), False, time.perf_counter()
@@ -244,9 +250,15 @@ class Sums:
         k, d = partial.sums.shape[:2]
         self._first, self._rules = partial, rules
         self._bits = np.zeros((k, len(rules.grid.rows), d), np.int64)
-        self._masses = np.zeros((k, len(rules.grid.weights)), np.int64)
-        self._counts = np.zeros(k, np.int64)
+        self._masses: Ints = np.zeros((k, len(rules.grid.weights)), np.int64)
+        self._counts: Ints = np.zeros(k, np.int64)
+        self._levels: Ints | None = None  # what the bits sum to, where others summed them
         self.measured = partial.measured
+
+    @property
+    def grid(self) -> Grid:
+        """To which rows are rounded."""
+        return self._rules.grid
 
     @property
     def counts(self) -> Ints:
@@ -265,7 +277,9 @@ class Sums:
         """The sums as a pass would give them."""
         if self.measured:
             return self._first
-        gained = levels_of(self._bits, np.zeros_like(self._counts), self._rules.grid)
+        gained = self._levels
+        if gained is None:
+            gained = levels_of(self._bits, np.zeros_like(self._counts), self.grid)
         first = self._first
         sums, masses = first.sums + gained, first.masses + self._masses
         return replace(first, sums=sums, masses=masses, counts=self.counts)
@@ -286,6 +300,11 @@ class Sums:
             self._masses,
             self._counts,
         )
+
+    def put(self, moved: Moved) -> None:
+        """Let rows have moved so since the pass, and no others."""
+        self.measured = False
+        self._levels, self._masses, self._counts = moved.sums, moved.masses, moved.counts
 
     def inertia(self, course: Course) -> tuple[float, bool]:
         """Inertia under ``course.centers``, from that of the anchor; whether that has its digits.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
+from operator import getitem
 from typing import Any, cast
 
 import dask
@@ -113,6 +114,44 @@ def _same(box: AnyArray, axis: Any = None, keepdims: Any = None) -> AnyArray:
 
 def tree(blocks: Blocks, job: Job, *, on_cluster: bool) -> da.Array:
     """The pass as a dask array of one element, the outcome; on a cluster, it is finished there."""
+    boxes = _leaves(blocks, job, on_cluster=on_cluster)
+    return _reduced(boxes, partial(_finish, step=job.step) if on_cluster else _combine)
+
+
+def staying_tree(blocks: Blocks, job: Job) -> tuple[da.Array, da.Array]:
+    """The pass on a cluster without the rows that it keeps, and these, an element for each task."""
+    boxes = _leaves(blocks, job, on_cluster=True)
+    meta = np.empty((0, 0), dtype=object)
+    parts = boxes.map_blocks(_without_rows, dtype=object, meta=meta)
+    return _reduced(parts, _combine), boxes.map_blocks(_rows_alone, dtype=object, meta=meta)
+
+
+def _without_rows(box: AnyArray) -> AnyArray:
+    outcome = box[0, 0]
+    return _box(replace(outcome, part=outcome.part.without_rows()))
+
+
+def _rows_alone(box: AnyArray) -> Any:
+    return box[0, 0].part.split_off()
+
+
+def small_tree(pieces: da.Array, at: tuple[int, ...], step: Any) -> da.Array:
+    """What a step finds on rows that stay on the workers; see :class:`Away`."""
+    meta = np.empty((0, 0), dtype=object)
+    boxes = pieces.map_blocks(_on_piece, at=at, step=_once(step), dtype=object, meta=meta)
+    return _reduced(boxes, _combine)
+
+
+def _on_piece(piece: Any, *, at: tuple[int, ...], step: Any) -> AnyArray:
+    from distributed import get_worker
+
+    rows = [reduce(getitem, at, leaf) for leaf in piece]
+    part = step([chunk for chunks in rows for chunk in chunks], get_worker().state.nthreads)
+    return _box(Outcome(part, 0, 0, peak_bytes=peak_bytes() or 0))
+
+
+def _leaves(blocks: Blocks, job: Job, *, on_cluster: bool) -> da.Array:
+    """What the tasks return that read the blocks."""
     arrays = [] if blocks.weights is None else [blocks.weights]
     options: dict[str, Any] = {"job": _once(job)}
     function: Any = _map_read
@@ -124,11 +163,16 @@ def tree(blocks: Blocks, job: Job, *, on_cluster: bool) -> da.Array:
     boxes = _boxes(function, blocks.count, *arrays, **options)
     if on_cluster and arrays and job.sizes and not blocks.resident:
         boxes = gathered(boxes, job.together, _combine)
+    return boxes
+
+
+def _reduced(boxes: da.Array, aggregate: Any) -> da.Array:
+    """The boxes combined in a tree."""
     return da.reduction(
         boxes,
         chunk=_same,
         combine=_combine,
-        aggregate=partial(_finish, step=job.step) if on_cluster else _combine,
+        aggregate=aggregate,
         axis=(0, 1),
         keepdims=True,
         concatenate=False,
