@@ -284,7 +284,11 @@ class Quantized:
 
     def _result(self, what: str, ndim: int, dtype: np.dtype[Any]) -> Any:
         lazy = _painted(self.source.pixels, self._painter(), what, ndim, dtype)
-        return lazy.compute(scheduler="threads") if self.source.local else lazy
+        if not self.source.local:
+            return lazy
+        whole = np.empty(lazy.shape, dtype)
+        da.store(lazy, whole, lock=False, scheduler="threads")
+        return whole
 
     def _picture(self, kind: str) -> Picture:
         """The image as a file of this kind holds it."""
