@@ -220,8 +220,8 @@ def distinct_palettes(image: Image, numbers: Sequence[int], search: Search) -> l
         with _within(limit, held, what, search) as within:
             found |= {k: _palette_of(distinct, k, within) for k in rest}
         del distinct
-    if search.memory_limit is not None:  # what follows has the same limit
-        give_back()
+        if search.memory_limit is not None:  # what follows has the same limit
+            give_back()
     return [found[k] for k in numbers]
 
 
