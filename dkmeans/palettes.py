@@ -50,6 +50,7 @@ _COLOR_BYTES = 16  # of a distinct colour: value, weight, label; its point comes
 _COUNT_BYTES = 24  # of a pixel while it is counted: code, where it is in order, count
 _PIECE = 2**18  # colours that are copied at once
 _TOL = 1e-4  # of the iterations that follow on all, scikit-learn's: few are left to do there
+_CELL_TOL = 5e-5  # share of the inertia that an iteration from cells takes off at least
 _MAX_ITER = 1000  # of these, which go on until no center moves
 
 
@@ -266,7 +267,7 @@ def _cell_palette(cells: Cells, k: int, search: Search) -> Palette | None:
     start = _best_start(means, masses.astype(np.float64), k, search, seeds).cluster_centers_
     labels = np.zeros(len(cells.dense), np.min_scalar_type(k - 1))
     with ThreadPoolExecutor(default_threads()) as pool:
-        centers = cells.lloyd(start, _TOL, _MAX_ITER, pool)
+        centers = cells.lloyd(start, _CELL_TOL, _MAX_ITER, pool)
         if centers is None:
             return None
         owned = cells.assign(centers, pool, labels)

@@ -111,8 +111,8 @@ def _nearest(corner, centers, given, many, best, labels):
 
 
 @njit(**(ENTRY | ALLOCATES))
-def assign(first, last, centers, dense, masses, sums, found, own, labels):
-    """Give the colours of the boxes ``first`` to ``last`` of the first level to their centers.
+def assign(first, step, centers, dense, masses, sums, found, own, labels):
+    """Give the colours of boxes ``first``, ``first + step`` ... of all to their nearest centers.
 
     ``masses`` and ``sums`` have those of the boxes of each level, and ``found`` (k,) int64 and
     ``own`` (k, 3) int64 are added to. Where ``labels`` (256**3,) is not empty, it gets the center
@@ -123,7 +123,7 @@ def assign(first, last, centers, dense, masses, sums, found, own, labels):
     kept[0], many[0] = np.arange(k), k
     boxes, levels, top = np.empty(8 * LEVELS + 1, np.int64), np.empty(8 * LEVELS + 1, np.int64), 0
     best, nearest = np.empty(CELL), np.empty(CELL, np.int64)
-    for coarse in range(first, last):
+    for coarse in range(first, COARSEST, step):
         boxes[0], levels[0], top = coarse, 0, 1
         while top > 0:
             top -= 1

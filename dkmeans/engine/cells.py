@@ -12,7 +12,7 @@ import numpy as np
 from dkmeans._typing import AnyArray, Floats, Ints
 
 N_BYTES = 32 * (8**6 + 8**5 + 8**4 + 8**3)  # of masses and sums of the boxes of all levels
-_SLICE = 16  # boxes of the first level that a thread takes at once
+_TURNS = 16  # in which threads take the boxes, of which some have far more in them than others
 _NO_LABELS = np.empty(0, np.uint8)
 
 
@@ -91,15 +91,13 @@ class Cells:
         from dkmeans.engine import cell_kernels
 
         def assigned(first: int) -> tuple[Ints, Ints]:
-            last = first + _SLICE
             masses, sums = np.zeros(len(centers), np.int64), np.zeros((len(centers), 3), np.int64)
             cell_kernels.assign(
-                first, last, centers, self.dense, self.masses, self.sums, masses, sums, labels
+                first, _TURNS, centers, self.dense, self.masses, self.sums, masses, sums, labels
             )
             return masses, sums
 
-        firsts = range(0, cell_kernels.COARSEST, _SLICE)
-        masses, sums = zip(*pool.map(assigned, firsts), strict=True)
+        masses, sums = zip(*pool.map(assigned, range(_TURNS)), strict=True)
         return Owned(np.sum(masses, axis=0), np.sum(sums, axis=0), self.square)
 
     def lloyd(
@@ -113,27 +111,22 @@ class Cells:
 
         Parameters
         ----------
-        tol : sum of the squares of the ways of all centers, below which it is enough; times the
-            mean variance of the features, as in scikit-learn.
+        tol : it ends where the way of the centers to the means of their colours lowers the inertia
+            by no more than this share.
         """
-        enough = tol * self._variance
         before, pace = centers, 1.0
         for _ in range(max_iter):
             owned = self.assign(centers, pool)
             if not owned.masses.all():
                 return None
             means = owned.means
-            if np.square(means - centers).sum() <= enough:
+            pull = owned.masses[:, None] * (means - centers)
+            inertia = owned.square - (owned.sums * centers + pull * centers).sum()
+            if (pull * (means - centers)).sum() <= tol * inertia:
                 return means
             step = means - before
-            if (owned.masses[:, None] * (centers - means) * step).sum() > 0:
+            if (pull * step).sum() < 0:
                 pace = 1.0
             after = (1 + math.sqrt(1 + 4 * pace * pace)) / 2
             before, centers, pace = means, means + (pace - 1) / after * step, after
         return before
-
-    @property
-    def _variance(self) -> float:
-        """Mean variance of the three values."""
-        n, sums = int(self.masses[0].sum()), self.sums[0].sum(axis=0).tolist()
-        return float(self.square - Fraction(sum(s * s for s in sums), n)) / n / 3
