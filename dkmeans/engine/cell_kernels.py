@@ -151,8 +151,7 @@ def assign(first, step, centers, dense, masses, sums, found, own, labels):
                 _nearest(corner, centers, kept[LEVELS], n, best, nearest)
                 _add(box, corner, dense, nearest, found, own)
                 if labels.shape[0]:
-                    for i in range(CELL):
-                        labels[box * CELL + i] = nearest[i]
+                    labels[box * CELL : (box + 1) * CELL] = nearest
 
 
 @njit(**INNER)

@@ -21,7 +21,7 @@ from dkmeans.data.source import kernel_view
 
 MAX_COLUMNS = 3  # of a row that has a code
 CELL_BITS = 2  # of each byte, in which rows of a cell may differ
-PAIR_BYTES = 12  # of a code and its count
+PAIR_BYTES = 36  # of a code and its count, while those of blocks are added up
 
 
 def pack(rows: AnyArray) -> Ints:
