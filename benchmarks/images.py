@@ -8,8 +8,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,11 @@ SIDE, QUICK_SIDE = 10_000, 300
 LIMIT = "256 MB"
 THREADS = 2
 REPEATS, QUICK_REPEATS = 3, 1
-SKLEARN_REPEATS = 1  # it takes minutes at full size
+SLOW_REPEATS = 1  # of what takes a minute or so at full size
+PART = 2  # times as high and wide is the picture as the part of it for what takes many minutes
+WARM_SIDE = 2400  # of a picture whose colours are many enough to be counted as those of a large one
 FEW, MANY = 16, 256
-_LINES = 256  # scored at once
+_LINES = 16  # scored at once
 
 Array = np.ndarray[Any, Any]
 
@@ -39,11 +42,13 @@ class Contender:
     Parameters
     ----------
     run : for a seed, the colours (k, 3) as they are, and the image as labels of these.
+    part : the image has so many times its height, and its width; from the top left corner.
     """
 
     name: str
     run: Callable[[int], tuple[Array, Any]]
     repeats: int
+    part: int = 1
     seconds: list[float] = field(default_factory=list)
     mse: list[float] = field(default_factory=list)
 
@@ -54,7 +59,8 @@ class Contender:
         start = time.perf_counter()
         colors, labels = self.run(seed)
         self.seconds.append(time.perf_counter() - start)
-        self.mse.append(_mse(image, colors, labels))
+        height, width = (size // self.part for size in image.shape[:2])
+        self.mse.append(_mse(image[:height, :width], colors, labels))
         tell(f"{self.name}: {self.seconds[-1]:.2f} s, MSE {self.mse[-1]:.4f}")
 
     def row(self, first: Contender) -> tuple[str, ...]:
@@ -74,7 +80,7 @@ def _mse(image: Array, colors: Array, labels: Any) -> float:
     total = 0.0
     for top in range(0, len(image), _LINES):
         off = image[top : top + _LINES] - colors.astype(np.float64)[labels[top : top + _LINES]]
-        total += float(np.square(off).sum())
+        total += float(np.vdot(off, off))
     return total / image.size
 
 
@@ -82,37 +88,38 @@ def run(*, quick: bool = False) -> Section:
     """Quantise one picture with every contender by turns."""
     side, repeats = (QUICK_SIDE, QUICK_REPEATS) if quick else (SIDE, REPEATS)
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(THREADS):
-        path = make_tiff(Path(folder, "photos.tif"), side)
-        image = _read(path)
+        plain = make_tiff(Path(folder, "plain.tif"), side, compression=None)
+        zlib = make_tiff(Path(folder, "zlib.tif"), side)
+        image = _read(plain)
         dask_threads = dask.config.set(scheduler="threads", num_workers=THREADS)
         with dask_threads:
-            few = _few(path, image, Path(folder), repeats)
-            many = _many(path, image, repeats)
+            few = _few({"plain": plain, "zlib": zlib}, image, Path(folder), repeats)
+            many = _many(image, repeats)
+            _warm(Path(folder))
             for contenders in (few, many):
-                for c in contenders:  # so that imports and compilation are not timed
-                    _warm(c, Path(folder))
                 for seed in range(repeats):
                     for c in contenders:
                         c.take(image, seed)
-        memory = _memory(path, Path(folder))
+        memory = _memory(plain, Path(folder))
     n = side * side
     header = ("contender", "runs", "seconds", "ratio", "MSE", "MSE ratio")
     settings = (
-        f"A tiled TIFF of {side:,} x {side:,} pixels in RGB, {3 * n / 1e6:.0f} MB decoded, of"
+        f"Tiled TIFFs of {side:,} x {side:,} pixels in RGB, {3 * n / 1e6:.0f} MB decoded, of"
         " pieces of scikit-learn's two photographs with a colour shift for each tile and noise, by"
-        f" `benchmarks/photos.py`; {THREADS} threads, by turns, a new seed each turn, medians."
-        " Ratios are to dkmeans; below 1 (bold) it loses. MSE is over all pixels and bands, by the"
-        f" same code for all. First k = {FEW}: dkmeans reads the file, under memory_limit ="
-        f" {LIMIT!r}, and either finds the centers or writes the labels to Zarr as well;"
+        " `benchmarks/photos.py`, one without compression and one with zlib; the files are in the"
+        f" system's memory. {THREADS} threads, by turns, a new seed each turn, medians. Ratios are"
+        " to dkmeans; below 1 (bold) it loses. MSE is over all pixels and bands, by the same code"
+        f" for all. First k = {FEW}: dkmeans decodes a file, under memory_limit = {LIMIT!r}, and"
+        " either finds the centers or reads it again to write the labels to Zarr as well;"
         " scikit-learn is given all pixels decoded, as float32, with n_init=1 and otherwise its"
-        " defaults, and its time is that of `fit` alone. MSE is of the centers before they are"
-        " rounded."
+        " defaults, and its time is that of `fit` alone, without decoding. MSE is of the centers"
+        " before they are rounded."
     )
     second = Table(
         f"k = {MANY} on all pixels, to rounded colours and the index of each pixel. All are given"
         " the decoded image, and dkmeans finds the colours from all of its pixels. Pillow's"
         " quantisers have no dithering; libimagequant is at its default speed and quality, from"
-        " RGBA.",
+        f" RGBA. Where a part is named, it is the top left one: 1 / {PART * PART} of the pixels.",
         header,
         [c.row(many[0]) for c in many],
     )
@@ -129,38 +136,38 @@ def _read(path: Path) -> Array:
     return np.asarray(tifffile.imread(path, maxworkers=THREADS))
 
 
-def _few(path: Path, image: Array, folder: Path, repeats: int) -> list[Contender]:
+def _few(paths: Mapping[str, Path], image: Array, folder: Path, repeats: int) -> list[Contender]:
+    """Contenders for few colours; dkmeans has a path for each kind of file."""
     from sklearn.cluster import KMeans
+
+    def sklearn(seed: int) -> tuple[Array, Any]:
+        model = KMeans(FEW, n_init=1, random_state=seed).fit(pixels)
+        return model.cluster_centers_, model.labels_.reshape(image.shape[:2])
+
+    pixels = image.reshape(-1, 3).astype(np.float32)  # not timed
+    found = [
+        Contender(f"dkmeans, {kind} TIFF, {what}", partial(run, path, folder), repeats)
+        for kind, path in paths.items()
+        for what, run in (("centers", _search), ("labels written", _write))
+    ]
+    return [*found, Contender("scikit-learn KMeans(n_init=1)", sklearn, SLOW_REPEATS)]
+
+
+def _search(path: Path, folder: Path, seed: int) -> tuple[Array, Any]:
+    from dkmeans.image import quantize
+
+    found = quantize(path, FEW, random_state=seed, memory_limit=LIMIT)
+    return found.centers, _Late(lambda: np.asarray(found.labels))
+
+
+def _write(path: Path, folder: Path, seed: int) -> tuple[Array, Any]:
+    import zarr
 
     from dkmeans.image import quantize
 
-    def search(seed: int) -> tuple[Array, Any]:
-        found = quantize(path, FEW, random_state=seed, memory_limit=LIMIT)
-        return found.centers, _Late(lambda: np.asarray(found.labels))
-
-    def write(seed: int) -> tuple[Array, Any]:
-        import zarr
-
-        found = quantize(path, FEW, random_state=seed, memory_limit=LIMIT)
-        found.write(labels=folder / "labels.zarr", overwrite=True)
-        return found.centers, zarr.open_array(folder / "labels.zarr", mode="r")
-
-    def sklearn(seed: int) -> tuple[Array, Any]:
-        model = KMeans(FEW, n_init=1, random_state=seed).fit(pixels())
-        return model.cluster_centers_, model.labels_.reshape(image.shape[:2])
-
-    def pixels() -> Array:
-        if "pixels" not in held:
-            held["pixels"] = image.reshape(-1, 3).astype(np.float32)
-        return held["pixels"]
-
-    held: dict[str, Array] = {}
-    pixels()  # not timed
-    return [
-        Contender("dkmeans, labels written", write, repeats),
-        Contender("dkmeans, centers", search, repeats),
-        Contender("scikit-learn KMeans(n_init=1)", sklearn, SKLEARN_REPEATS),
-    ]
+    found = quantize(path, FEW, random_state=seed, memory_limit=LIMIT)
+    found.write(labels=folder / "labels.zarr", overwrite=True)
+    return found.centers, _Late(lambda: zarr.open_array(folder / "labels.zarr", mode="r")[:])
 
 
 class _Late:
@@ -174,7 +181,7 @@ class _Late:
         return self._made[key]
 
 
-def _many(path: Path, image: Array, repeats: int) -> list[Contender]:
+def _many(image: Array, repeats: int) -> list[Contender]:
     from PIL import Image
 
     from dkmeans.image import quantize
@@ -185,17 +192,26 @@ def _many(path: Path, image: Array, repeats: int) -> list[Contender]:
         found = quantize(image, MANY, random_state=seed)
         return found.palette, found.labels
 
-    def pillow(method: Image.Quantize) -> Callable[[int], tuple[Array, Any]]:
-        def quantised(seed: int) -> tuple[Array, Any]:
-            found = picture.quantize(MANY, method=method, dither=Image.Dither.NONE)
-            return np.array(found.getpalette()).reshape(-1, 3), np.asarray(found)
+    def pillow(method: Image.Quantize, source: Image.Image, seed: int) -> tuple[Array, Any]:
+        found = source.quantize(MANY, method=method, dither=Image.Dither.NONE)
+        return np.array(found.getpalette()).reshape(-1, 3), np.asarray(found)
 
-        return quantised
-
-    found = [Contender("dkmeans", ours, repeats)]
-    for method in ("MEDIANCUT", "MAXCOVERAGE", "FASTOCTREE"):
-        name = f"Pillow {method.lower()}"
-        found.append(Contender(name, pillow(Image.Quantize[method]), repeats))
+    height, width = image.shape[:2]
+    part = picture.crop((0, 0, width // PART, height // PART))
+    octree, cut, cover = (
+        partial(pillow, Image.Quantize[method], source)
+        for method, source in (
+            ("FASTOCTREE", picture),
+            ("MEDIANCUT", picture),
+            ("MAXCOVERAGE", part),
+        )
+    )
+    found = [
+        Contender("dkmeans", ours, repeats),
+        Contender("Pillow fastoctree", octree, repeats),
+        Contender("Pillow mediancut", cut, SLOW_REPEATS),
+        Contender("Pillow maxcoverage, a part", cover, SLOW_REPEATS, PART),
+    ]
     if have("libimagequant"):
         found.append(Contender("libimagequant", _imagequant(image), repeats))
     return found
@@ -220,25 +236,27 @@ def _imagequant(image: Array) -> Callable[[int], tuple[Array, Any]]:
     return quantised
 
 
-def _warm(contender: Contender, folder: Path) -> None:
-    """Have dkmeans load its code; the others have none to compile."""
-    if contender.name.startswith("dkmeans"):
-        from dkmeans.image import quantize
+def _warm(folder: Path) -> None:
+    """Have dkmeans load all of its code, so that this is not timed; the others have none."""
+    from dkmeans.image import quantize
 
-        small = make_tiff(folder / "small.tif", 300, seed=1)
-        quantize(small, 8, random_state=0).write(labels=folder / "small.zarr", overwrite=True)
+    path = make_tiff(folder / "warm.tif", WARM_SIDE, seed=1)
+    quantize(path, 8, random_state=0).write(labels=folder / "warm.zarr")
+    quantize(_read(path), 8, random_state=0)
 
 
 _CHILD = """
-import json, resource, sys
+import json, sys
 from dkmeans.image import quantize
-from dkmeans.engine.passes import Passes
 
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    with open("/proc/self/status") as status:
+        return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
 small, large, folder, k, limit = json.loads(sys.argv[1])
 quantize(small, 8, random_state=0).write(labels=folder + "/warm.zarr")
+with open("/proc/self/clear_refs", "w") as refs:
+    refs.write("5")  # the peak is what there is now: a child begins with that of its parent
 before = peak()
 found = quantize(large, k, random_state=0, memory_limit=limit)
 found.write(labels=folder + "/measured.zarr")
@@ -247,7 +265,9 @@ print(json.dumps([peak() - before, found.passes]))
 
 
 def _memory(path: Path, folder: Path) -> str:
-    """The peak of a process of its own, above what it had after a small picture."""
+    """The peak of a process of its own, above what it had after a small picture; on Linux."""
+    if sys.platform != "linux":
+        return "The peak of memory is measured on Linux."
     small = make_tiff(folder / "small.tif", 300, seed=1)
     given = json.dumps([str(small), str(path), str(folder), FEW, LIMIT])
     command: Sequence[str] = [sys.executable, "-c", _CHILD, given]

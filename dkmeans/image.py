@@ -56,7 +56,8 @@ def quantize(
         for sRGB of 8 bits.
     n_init : "auto" or int, default="auto"
         Restarts; "auto" is 3 to 10 where distinct colours are clustered, the more the fewer these
-        are, else 1.
+        are, else 1. Among 262,144 distinct colours or more it is 1 to 10 starts, of which the best
+        goes on: they are among the means of boxes of colours.
     alpha : bool, optional
         Whether the last band is alpha: it is kept, and pixels for which it is 0 take no part. None:
         as the file says; for arrays whose axes have no names, whether there are 4 bands, the last
@@ -93,7 +94,10 @@ def quantize(
 
     References
     ----------
-    Lloyd 1982, "Least squares quantization in PCM".
+    Lloyd 1982, "Least squares quantization in PCM". Where colours are many: Kanungo et al. 2002,
+    "An efficient k-means clustering algorithm", the filtering algorithm, on boxes of colours;
+    Nesterov 1983, "A method for solving the convex programming problem with convergence rate
+    O(1/k^2)"; O'Donoghue and Candes 2015, "Adaptive restart for accelerated gradient schemes".
 
     Examples
     --------

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -16,11 +18,14 @@ from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.data import blocks as _blocks
 from dkmeans.data.image_source import Image
 from dkmeans.data.source import kernel_view
+from dkmeans.engine import cells as _cells
 from dkmeans.engine import color_spaces, exact
+from dkmeans.engine.cells import Cells
 from dkmeans.engine.distinct import (
     Counts,
     CountStep,
     Lookup,
+    Table,
     Total,
     cell_means,
     pack,
@@ -38,12 +43,15 @@ from dkmeans.preprocessing import StandardScaler
 
 _RESTARTS = 3, 10  # of distinct colours, at least and at most
 _CHEAP = 2**25  # distances from distinct colours to centers, up to which there are more restarts
+_CHEAP_CELLS = 2**20  # likewise from cells of colours, of which one start is the least
 _MANY = 2**18  # distinct colours from which on the starts are searched among cells of colours
-_FEW_CELLS = 64  # cells for each center, below which there are too few
+_FEW_CELLS = 32  # cells for each center, below which there are too few
+_CELL_LEVELS = 2, 3  # whose boxes are these cells, that of the wider ones if there are enough
 _COLOR_BYTES = 16  # of a distinct colour: value, weight, label; its point comes to that
 _COUNT_BYTES = 24  # of a pixel while it is counted: code, where it is in order, count
 _PIECE = 2**18  # colours that are copied at once
 _TOL = 1e-4  # of the iterations that follow on all, scikit-learn's: few are left to do there
+_CELL_TOL = 5e-5  # share of the inertia that an iteration from cells takes off at least
 _MAX_ITER = 1000  # of these, which go on until no center moves
 
 
@@ -84,6 +92,12 @@ class Search:
             return self._seeds
         return self._seeds[: max(_RESTARTS[0], _CHEAP // (k * n_colors))]
 
+    def cell_seeds(self, k: int, n_cells: int) -> list[int]:
+        """Likewise among cells of colours, from which all colours are iterated on."""
+        if self.n_init != "auto":
+            return self._seeds
+        return self._seeds[: max(1, _CHEAP_CELLS // (k * n_cells))]
+
 
 @dataclass(frozen=True, eq=False)
 class Palette:
@@ -112,11 +126,15 @@ class Palette:
     space: str = "srgb"
 
 
-def threads_for(image: Image, limit: int, held: int = 0) -> int:
-    """Blocks of the image that fit in memory at once beside what is held, as there are threads."""
+def threads_for(image: Image, limit: int, held: int = 0, table_bytes: int | None = None) -> int:
+    """Blocks of the image that fit in memory at once beside what is held, as there are threads.
+
+    Beside each there is its table, if it has one, or what it takes to sort it.
+    """
     pixels = max(image.pixels.chunks[0]) * max(image.pixels.chunks[1])
     copies = DASK_FACTOR * image.pixels.shape[2] * image.dtype.itemsize
-    block_bytes = pixels * (copies + _COUNT_BYTES)
+    block_bytes = pixels * copies
+    block_bytes += pixels * _COUNT_BYTES if table_bytes is None else table_bytes
     if held + block_bytes > limit:
         raise MemoryLimitError(
             f"a pass over {image.where} needs {format_bytes(held + block_bytes)} and memory_limit"
@@ -125,7 +143,7 @@ def threads_for(image: Image, limit: int, held: int = 0) -> int:
     return int(min(default_threads(), (limit - held) // block_bytes))
 
 
-def count_colors(image: Image, limit: int) -> Counts:
+def count_colors(image: Image, limit: int) -> Counts | Table:
     """The distinct colours of an image of bytes, and how many opaque pixels have each; one pass.
 
     Raises
@@ -133,16 +151,18 @@ def count_colors(image: Image, limit: int) -> Counts:
     MemoryLimitError
         If the pass does not fit in ``limit`` bytes.
     """
-    columns, total = image.colors, None
-    dense = Total.pays(columns, image.n_pixels)
-    threads = threads_for(image, limit, code_bytes() + (Total.n_bytes(columns) if dense else 0))
-    passes = Passes(threads, local=image.local)
-    if dense and passes.cluster is None:
+    columns, total, code = image.colors, None, code_bytes()
+    passes = Passes(local=image.local)
+    if Total.pays(columns, image.n_pixels) and passes.cluster is None:
         total = Total(columns, image.n_pixels)
+        held = code + Total.n_bytes(columns)
+        passes.threads = threads_for(image, limit, held, Total.block_bytes(columns))
+    else:
+        passes.threads = threads_for(image, limit, code)
     blocks = _blocks.from_dask(image.rows(), None)
     step = CountStep(columns, image.alpha, total, image.nodata)
     counts = passes.run(blocks, step, "colors")
-    if not len(counts.codes):
+    if not len(counts):
         raise nothing_takes_part(image)
     return counts
 
@@ -184,32 +204,93 @@ class _Colors:
 def distinct_palettes(image: Image, numbers: Sequence[int], search: Search) -> list[Palette]:
     """For each number of colours the best palette, from one pass that counts distinct colours."""
     limit = memory_limit(search.memory_limit, local=True)
-    colors = _Colors.of(count_colors(image, limit), image.colors, search.space)
-    if search.standardize:
-        scaler = StandardScaler(memory_limit=limit).fit(colors.values, sample_weight=colors.weights)
-        search = replace(search, scaler=scaler)
-        colors = replace(colors, points=kernel_view(scaler.transform(colors.values)))
-    code, each = code_bytes(), _COLOR_BYTES + colors.points.itemsize * image.colors
-    held = code + each * len(colors)
-    what = f"{len(colors):,} distinct colours"
+    counted, columns = count_colors(image, limit), image.colors
+    what = f"{len(counted):,} distinct colours"
+    found: dict[int, Palette] = {}
+    if len(counted) >= _MANY and search.space == "srgb" and not search.standardize:
+        cells = Cells.of(counted.table(columns))
+        label_bytes = len(cells.dense) * np.min_scalar_type(max(numbers) - 1).itemsize
+        held = cells.dense.nbytes + _cells.N_BYTES + len(numbers) * label_bytes
+        with _within(limit, held, what, search) as within:
+            found = {k: one for k in numbers if (one := _cell_palette(cells, k, within))}
+        del cells
+    rest = [k for k in numbers if k not in found]
+    if rest:
+        distinct, search = _scaled(_Colors.of(counted.listed(), columns, search.space), search)
+        held = len(distinct) * (_COLOR_BYTES + distinct.points.itemsize * columns)
+        del counted
+        with _within(limit, held, what, search) as within:
+            found |= {k: _palette_of(distinct, k, within) for k in rest}
+        del distinct
+        if search.memory_limit is not None:  # what follows has the same limit
+            give_back()
+    return [found[k] for k in numbers]
+
+
+@contextmanager
+def _within(limit: int, held: int, what: str, search: Search) -> Iterator[Search]:
+    """A search within what so many bytes and compiled code leave of the limit."""
+    held += code_bytes()
+    said = f"{what} and compiled code take {format_bytes(held)}"
     if held >= limit:
-        raise MemoryLimitError(
-            f"{what} and compiled code take {format_bytes(held)} and memory_limit is"
-            f" {format_bytes(limit)}: raise it"
-        )
-    # a plan reserves what compiled code and readers take, and code is all that is needed here
-    within = replace(search, memory_limit=limit - held + FIXED_BYTES)
+        raise MemoryLimitError(f"{said} and memory_limit is {format_bytes(limit)}: raise it")
     try:
-        found = [_palette_of(colors, k, within) for k in numbers]
+        # a plan reserves what compiled code and readers take, and code is all that is needed here
+        yield replace(search, memory_limit=limit - held + FIXED_BYTES)
     except MemoryLimitError as error:
         raise MemoryLimitError(
-            f"{what} and compiled code take {format_bytes(held)} of memory_limit"
-            f" {format_bytes(limit)}, and with what is left {error}"
+            f"{said} of memory_limit {format_bytes(limit)}, and with what is left {error}"
         ) from error
-    del colors
-    if search.memory_limit is not None:  # what follows has the same limit
-        give_back()
-    return found
+
+
+def _scaled(distinct: _Colors, search: Search) -> tuple[_Colors, Search]:
+    """Colours standardized, and the search with its scaler, where that is asked for."""
+    if not search.standardize:
+        return distinct, search
+    scaler = StandardScaler(memory_limit=search.memory_limit)
+    scaler.fit(distinct.values, sample_weight=distinct.weights)
+    points = kernel_view(scaler.transform(distinct.values))
+    return replace(distinct, points=points), replace(search, scaler=scaler)
+
+
+def _cell_palette(cells: Cells, k: int, search: Search) -> Palette | None:
+    """The best ``k`` colours for all, from a start among the means of cells.
+
+    None where there are too few cells, or a center is left without a colour.
+    """
+    began = time.perf_counter()
+    levels = (cells.means(level) for level in _CELL_LEVELS)
+    enough = next((level for level in levels if len(level[0]) >= _FEW_CELLS * k), None)
+    if enough is None:
+        return None
+    means, masses = enough
+    seeds = search.cell_seeds(k, len(means))
+    start = _best_start(means, masses.astype(np.float64), k, search, seeds).cluster_centers_
+    labels = np.zeros(len(cells.dense), np.min_scalar_type(k - 1))
+    with ThreadPoolExecutor(default_threads()) as pool:
+        centers = cells.lloyd(start, _CELL_TOL, _MAX_ITER, pool)
+        if centers is None:
+            return None
+        owned = cells.assign(centers, pool, labels)
+    order = largest_first(owned.masses)
+    if len(order) < k:
+        return None
+    rank = np.empty(k, labels.dtype)
+    rank[order] = np.arange(k)
+    for piece in _pieces(len(labels)):
+        labels[piece] = rank[labels[piece]]
+    centers, owned = centers[order], owned.of(order)
+    colors = rounded(centers, np.dtype(np.uint8))
+    return Palette(
+        colors,
+        centers,
+        owned.masses,
+        owned.inertia(centers),
+        owned.inertia(colors),
+        Lookup(None, labels, centers.shape[1]),
+        passes=1,
+        seconds=time.perf_counter() - began,
+    )
 
 
 def _palette_of(distinct: _Colors, k: int, search: Search) -> Palette:

@@ -224,7 +224,7 @@ class Quantized:
                 partial = stack.enter_context(replacing(labels, overwrite, folder=kind == ".zarr"))
                 picture = self._labels_picture()
                 store = stack.enter_context(image_sinks.writing_labels(partial, kind, picture))
-                marks = _storing(marks, store)
+                marks = self._storing(marks, store)
                 if image is None or dither:
                     deque(marks, maxlen=0)
             if image is None:
@@ -284,7 +284,11 @@ class Quantized:
 
     def _result(self, what: str, ndim: int, dtype: np.dtype[Any]) -> Any:
         lazy = _painted(self.source.pixels, self._painter(), what, ndim, dtype)
-        return lazy.compute(scheduler="threads") if self.source.local else lazy
+        if not self.source.local:
+            return lazy
+        whole = np.empty(lazy.shape, dtype)
+        da.store(lazy, whole, lock=False, scheduler="threads")
+        return whole
 
     def _picture(self, kind: str) -> Picture:
         """The image as a file of this kind holds it."""
@@ -322,6 +326,12 @@ class Quantized:
         dtype = self._painter().mark_dtype(self.source.dtype)
         lazy = _painted(self.source.pixels, self._painter(), "marks", 2, dtype)
         return self._lines(lazy, threads)
+
+    def _storing(self, marks: Iterator[AnyArray], store: Any) -> Iterator[AnyArray]:
+        """The marks themselves, their labels written on the way."""
+        for some in marks:
+            store.write(self._painter().labels_of(some))
+            yield some
 
     def _dithered(self, threads: int) -> AnyArray:
         """Indices of all pixels."""
@@ -364,10 +374,3 @@ def _painted(pixels: da.Array, painter: Painter, what: str, ndim: int, dtype: An
 
 def _paint(block: AnyArray, *, painter: Painter, what: str) -> Any:
     return getattr(painter, what)(block)
-
-
-def _storing(marks: Iterator[AnyArray], store: Any) -> Iterator[AnyArray]:
-    """The marks themselves, their labels written on the way."""
-    for some in marks:
-        store.write(some["label"])
-        yield some

@@ -243,6 +243,29 @@ def test_many_colours_start_among_cells(monkeypatch, space):
     assert one.inertia == pytest.approx(math.fsum(sq_to_own(pixels, one.centers, labels)))
 
 
+@pytest.mark.parametrize("kind", ["png", "zarr", "tif-tiles"])
+def test_many_colours_are_the_same_bits_from_every_format(monkeypatch, tmp_path, kind):
+    monkeypatch.setattr("dkmeans.palettes._MANY", 1000)
+    listed = quantize(PHOTO, 8, random_state=0)
+    monkeypatch.setattr("dkmeans.engine.distinct.Total.pays", lambda *_: True)
+    tabled = quantize(written(tmp_path, kind), 8, random_state=0)
+    np.testing.assert_array_equal(tabled.centers, listed.centers)
+    np.testing.assert_array_equal(tabled.shares, listed.shares)
+    assert (tabled.mse, tabled.inertia) == (listed.mse, listed.inertia)
+    np.testing.assert_array_equal(tabled.labels.compute(), listed.labels)
+    error = PHOTO.astype(float) - listed.image
+    assert listed.mse == pytest.approx(np.mean(error**2), rel=1e-12)
+
+
+def test_more_colours_than_cells_are_few_for_are_found_without_them(monkeypatch):
+    monkeypatch.setattr("dkmeans.palettes._MANY", 1000)
+    photo = PHOTO[:40, :40]
+    found = quantize(photo, [2, 300], random_state=0)
+    assert [len(one.palette) for one in found.values()] == [2, 300]
+    assert found[2].mse > found[300].mse
+    np.testing.assert_array_equal(found[300].palette, quantize(photo, 300, random_state=0).palette)
+
+
 def test_grey_by_hand():
     grey = np.array([[0, 0, 1], [200, 202, 0]], np.uint8)
     one = quantize(grey, 2, random_state=0)

@@ -24,9 +24,7 @@ from dkmeans.data.source import working_dtype
 from dkmeans.data.zarr_image import ZarrImage, open_zarr_object, open_zarr_path
 from dkmeans.errors import DataError, DkmeansError, MissingExtraError, SourceError
 
-BLOCK_BYTES = (
-    2**20
-)  # read at once, unless a chunk has more: small, as counting takes ten times that
+BLOCK_BYTES = 4 * 2**20  # read at once, unless a chunk has more: sorting takes ten times that
 _TIFF = (".tif", ".tiff", ".btf", ".tf8", ".svs")
 _MODES = {"1": "L", "PA": "RGBA", "La": "LA", "RGBa": "RGBA", "I;16B": "I;16", "I;16L": "I;16"}
 _PLAIN_MODES = ("L", "LA", "RGB", "RGBA", "I;16", "I", "F")

@@ -1,46 +1,99 @@
-"""Compiled functions that count rows of up to three unsigned bytes by their codes."""
+"""Compiled functions that count rows of up to three unsigned bytes, and look up what these are.
+
+A row has a *code* here in which the bits of its bytes are interleaved (Morton 1966, "A computer
+oriented geodetic data base"): rows that agree in the leading bits of each byte are neighbours in a
+table of all codes, so that the colours of an image, which are much alike, share lines of the cache.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-from dkmeans.engine.compiled import ALLOCATES, ENTRY
+from dkmeans.engine.compiled import ALLOCATES, ENTRY, INNER
 
-_ROWS = 4096  # whose codes are found before they are counted, which is four times as fast
+PIECE = 4096  # rows whose codes are found before they are used, which is four times as fast
+
+
+@njit(**INNER)
+def _codes(rows, width, start, spread, codes):
+    """Write the codes of ``codes.shape[0]`` rows from ``start`` on."""
+    at = start * width
+    if spread.shape[0] == 3:
+        for i in range(codes.shape[0]):
+            first, second, third = rows[at], rows[at + 1], rows[at + 2]
+            codes[i] = spread[0, first] | spread[1, second] | spread[2, third]
+            at += width
+        return
+    for i in range(codes.shape[0]):
+        codes[i] = spread[0, rows[at]]
+        for f in range(1, spread.shape[0]):
+            codes[i] |= spread[f, rows[at + f]]
+        at += width
 
 
 @njit(**(ENTRY | ALLOCATES))
-def count(X, columns, skip_zero, dense):
-    """Add 1 to ``dense`` (256**columns,) at the code of each row of X (n, d) uint8.
+def count(rows, width, start, spread, skip_zero, table, carried):
+    """Add 1 to ``table`` (256**columns,) uint8 at the code of each row, from ``start`` on.
 
-    The first ``columns`` of a row make its code. With ``skip_zero``, rows are left out where the
-    column after these is 0.
+    Rows are ``rows`` (n * width,) uint8, of which the first columns make the code: ``spread``
+    (columns, 256) uint32 has what each byte gives to it. With ``skip_zero``, rows are left out
+    where the column after these is 0. Codes whose count has come to 256, and is 0 again, are
+    written to ``carried``, which has room for ``PIECE`` of them. Returns the row to go on from,
+    which is n in the end, and how many codes were carried.
     """
-    codes = np.empty(_ROWS, np.uint32)
-    for start in range(0, X.shape[0], _ROWS):
-        m = min(_ROWS, X.shape[0] - start)
+    n, many = rows.shape[0] // width, 0
+    codes = np.empty(PIECE, np.uint32)
+    while start < n and many == 0:
+        m = min(PIECE, n - start)
+        _codes(rows, width, start, spread, codes[:m])
+        after = start * width + spread.shape[0]
         for i in range(m):
-            codes[i] = X[start + i, 0]
-        for f in range(1, columns):
-            for i in range(m):
-                codes[i] = codes[i] << np.uint32(8) | X[start + i, f]
-        if skip_zero:
-            for i in range(m):
-                dense[codes[i]] += X[start + i, columns] > 0
-        else:
-            for i in range(m):
-                dense[codes[i]] += 1
+            if skip_zero and rows[after + i * width] == 0:
+                continue
+            code = codes[i]
+            table[code] += np.uint8(1)
+            if table[code] == 0:
+                carried[many] = code
+                many += 1
+        start += m
+    return start, many
 
 
 @njit(**ENTRY)
-def gather(dense, codes, counts):
-    """Write the codes whose count is not 0, in ascending order, and these counts."""
-    at = 0
-    for code in range(dense.shape[0]):
-        if dense[code] > 0:
-            codes[at], counts[at] = code, dense[code]
-            at += 1
+def add(table, dense):
+    """Add a table of bytes to ``dense`` of the same length."""
+    for i in range(dense.shape[0]):
+        dense[i] += table[i]
+
+
+@njit(**ENTRY)
+def gather(dense, spread, codes, counts):
+    """Write rows as one number each, in ascending order, whose count is not 0, and these counts.
+
+    ``dense`` (256**columns,) has them by code; the first byte of a row is the most significant one.
+    """
+    at, columns = 0, spread.shape[0]
+    for leading in range(256 ** (columns - 1)):
+        code = np.uint32(0)
+        for f in range(columns - 1):
+            code |= spread[f, leading >> 8 * (columns - 2 - f) & 255]
+        for last in range(256):
+            found = dense[code | spread[columns - 1, last]]
+            if found > 0:
+                codes[at], counts[at] = leading << 8 | last, found
+                at += 1
+
+
+@njit(**(ENTRY | ALLOCATES))
+def look_up(rows, spread, table, values):
+    """Write to ``values`` (n,) int32 what ``table`` (256**columns,) has at the code of each row."""
+    codes = np.empty(PIECE, np.uint32)
+    for start in range(0, values.shape[0], PIECE):
+        m = min(PIECE, values.shape[0] - start)
+        _codes(rows, spread.shape[0], start, spread, codes[:m])
+        for i in range(m):
+            values[start + i] = table[codes[i]]
 
 
 @njit(**ENTRY)

@@ -1,7 +1,8 @@
 """Exact counts of the distinct rows of small unsigned bytes, and values looked up by row.
 
-A row of up to three bytes is one number below 2^24, its *code*. Each block is sorted and counted
-on its own, so that what is added to the total is seldom longer than a fraction of the block.
+A row of up to three bytes is one number below 2^24, its *code*. Where there are few rows, each
+block is sorted and counted on its own, so that what is added to the total is seldom longer than a
+fraction of the block. Many are counted in tables of all codes, in the order of ``count_kernels``.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.data.nodata import taking_part
+from dkmeans.data.source import kernel_view
 
 MAX_COLUMNS = 3  # of a row that has a code
 CELL_BITS = 2  # of each byte, in which rows of a cell may differ
-PAIR_BYTES = 12  # of a code and its count
+PAIR_BYTES = 36  # of a code and its count, while those of blocks are added up
 
 
 def pack(rows: AnyArray) -> Ints:
@@ -38,12 +41,47 @@ def unpack(codes: Ints, columns: int) -> AnyArray:
     return rows
 
 
+@cache
+def spread(columns: int) -> Ints:
+    """What each byte of a row gives to its place in a table of all codes, (columns, 256) uint32.
+
+    Bits are interleaved; in each group of bits the first column has the most significant one.
+    """
+    values, parts = np.arange(256, dtype=np.uint32), np.zeros((columns, 256), np.uint32)
+    for column in range(columns):
+        for bit in range(8):
+            parts[column] |= (values >> bit & 1) << (bit * columns + columns - 1 - column)
+    return parts
+
+
+def places(codes: Ints, columns: int) -> Ints:
+    """Where codes are in a table of all of them, (n,) uint32."""
+    parts = spread(columns)
+    found = np.zeros(len(codes), np.uint32)
+    for column in range(columns):
+        found |= parts[column][codes >> np.uint32(8 * (columns - 1 - column)) & np.uint32(255)]
+    return found
+
+
 @dataclass(frozen=True)
 class Counts:
     """Codes (m,) uint32 in ascending order, and how many rows have each, (m,) int64."""
 
     codes: Ints
     counts: Ints
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def listed(self) -> Counts:
+        """These."""
+        return self
+
+    def table(self, columns: int) -> Ints:
+        """Counts of all codes there can be, (256**columns,), in the order of tables."""
+        dense = np.zeros(256**columns, np.int64 if self.counts.sum() >= 2**32 else np.uint32)
+        dense[places(self.codes, columns)] = self.counts
+        return dense
 
     @staticmethod
     def of(codes: Ints) -> Counts:
@@ -64,8 +102,40 @@ class Counts:
         return Counts(codes, counts)
 
 
+@dataclass(frozen=True)
+class Table:
+    """Counts of all codes there can be, (256**columns,), in the order of tables.
+
+    Parameters
+    ----------
+    n : codes whose count is not 0.
+    """
+
+    dense: Ints
+    columns: int
+    n: int
+
+    def __len__(self) -> int:
+        return self.n
+
+    def listed(self) -> Counts:
+        """Those that are not 0."""
+        from dkmeans.engine import count_kernels
+
+        counts = Counts(np.empty(len(self), np.uint32), np.empty(len(self), np.int64))
+        count_kernels.gather(self.dense, spread(self.columns), counts.codes, counts.counts)
+        return counts
+
+    def table(self, columns: int) -> Ints:
+        """These."""
+        return self.dense
+
+
 class Total:
-    """Counts of this process, to which its threads add: one array, however many blocks there are.
+    """Counts of this process, to which its threads add, however many blocks there are.
+
+    Each block at work has a table of bytes, which is shorter to go through; what comes to 256 there
+    is carried to the one table of all.
 
     Parameters
     ----------
@@ -74,9 +144,9 @@ class Total:
     """
 
     def __init__(self, columns: int, n_rows: int) -> None:
-        width = np.uint32 if n_rows < 2**32 else np.uint64
         self._columns = columns
-        self._dense = np.zeros(256**columns, width)
+        self._dense = np.zeros(256**columns, np.uint32 if n_rows < 2**32 else np.uint64)
+        self._tables: list[AnyArray] = []  # of no block just now
         self._lock = threading.Lock()
 
     @staticmethod
@@ -87,23 +157,38 @@ class Total:
     @staticmethod
     def n_bytes(columns: int) -> int:
         """Bytes of such an array, for fewer than 2^32 rows."""
-        return 4 << 8 * columns
+        return 4 * Total.block_bytes(columns)
+
+    @staticmethod
+    def block_bytes(columns: int) -> int:
+        """Bytes of the table of a block at work."""
+        return int(256**columns)
 
     def add(self, X: AnyArray, *, skip_zero: bool) -> None:
-        """Count the rows of a block; a thread at a time, as that is far faster than reading one."""
+        """Count the rows of a block."""
         from dkmeans.engine import count_kernels
 
         with self._lock:
-            count_kernels.count(X, self._columns, skip_zero, self._dense)
+            table = self._tables.pop() if self._tables else None
+        if table is None:
+            table = np.zeros(256**self._columns, np.uint8)
+        rows, width, parts = kernel_view(X).reshape(-1), X.shape[1], spread(self._columns)
+        carried, start = np.empty(count_kernels.PIECE, np.uint32), 0
+        while start < len(X):
+            start, many = count_kernels.count(rows, width, start, parts, skip_zero, table, carried)
+            if many:
+                with self._lock:
+                    np.add.at(self._dense, carried[:many], self._dense.dtype.type(256))
+        with self._lock:
+            self._tables.append(table)
 
-    def counts(self) -> Counts:
-        """What was added in all."""
+    def counted(self) -> Table:
+        """What was added in all, once no block is at work."""
         from dkmeans.engine import count_kernels
 
-        many = int(np.count_nonzero(self._dense))
-        counts = Counts(np.empty(many, np.uint32), np.empty(many, np.int64))
-        count_kernels.gather(self._dense, counts.codes, counts.counts)
-        return counts
+        for table in self._tables:
+            count_kernels.add(table, self._dense)
+        return Table(self._dense, self._columns, int(np.count_nonzero(self._dense)))
 
 
 def cell_means(rows: AnyArray, points: AnyArray, weights: Floats) -> tuple[Floats, Floats]:
@@ -147,9 +232,12 @@ class CountStep:
         rows = X[X[:, self.columns] > 0] if self.skip_zero else X
         return Counts.of(pack(rows[:, : self.columns]))
 
-    def finish(self, whole: Counts, threads: int) -> Counts:
+    def finish(self, whole: Counts, threads: int) -> Counts | Table:
         """All counts."""
-        return whole if self.total is None else Counts.combine([whole, self.total.counts()])
+        if self.total is None:
+            return whole
+        counted = self.total.counted()
+        return Counts.combine([whole, counted.listed()]) if len(whole) else counted
 
     def __reduce__(self) -> Any:
         return CountStep, (self.columns, self.skip_zero, None, self.nodata)
@@ -183,14 +271,19 @@ class Lookup:
         return lookup
 
     def labels(self, X: AnyArray, offset: int | None = 0) -> Ints:
-        """Label of each row (n, columns), (n,) int32; 0 where the row was not counted."""
-        return self._all()[pack(X)].astype(np.int32)
+        """Label of each row (n, columns), (n,) int32; any where the row was not counted."""
+        from dkmeans.engine import count_kernels
+
+        labels = np.empty(len(X), np.int32)
+        rows = kernel_view(X).reshape(-1)
+        count_kernels.look_up(rows, spread(self.columns), self._all(), labels)
+        return labels
 
     def _all(self) -> Ints:
         with self._lock:
             if self.codes is not None:
                 table = np.zeros(256**self.columns, self.values.dtype)
-                table[self.codes] = self.values
+                table[places(self.codes, self.columns)] = self.values
                 self.codes, self.values = None, table
             return self.values
 

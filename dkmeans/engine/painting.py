@@ -44,10 +44,10 @@ class Painter:
     flat: bool
     nodata: Any = None
 
-    @staticmethod
-    def mark_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-        """A label, and how opaque the pixel is, which no label says."""
-        return np.dtype([("label", np.int32), ("alpha", dtype)])
+    def mark_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """A label, and how opaque the pixel is where that is told, which no label says."""
+        label = np.dtype(np.int32)
+        return np.dtype([("label", label), ("alpha", dtype)]) if self.alpha else label
 
     def labels(self, block: AnyArray) -> Ints:
         """(height, width) of a block (height, width, bands); -1 where a pixel takes no part."""
@@ -59,15 +59,21 @@ class Painter:
         return labels
 
     def marks(self, block: AnyArray) -> AnyArray:
-        """Labels with alpha."""
+        """Labels, with alpha where there is any."""
+        if not self.alpha:
+            return self.labels(block)
         marks = np.empty(block.shape[:2], self.mark_dtype(block.dtype))
         marks["label"] = self.labels(block)
         marks["alpha"] = block[:, :, -1]
         return marks
 
+    def labels_of(self, marks: AnyArray) -> Ints:
+        """The labels among what :meth:`marks` says."""
+        return marks["label"] if self.alpha else marks
+
     def painted(self, marks: AnyArray) -> AnyArray:
         """Pixels in the colours of their labels; nodata for no colour, else NaN or 0."""
-        labels = marks["label"]
+        labels = self.labels_of(marks)
         pixels: AnyArray = self.colors[labels]
         nothing = np.nan if pixels.dtype.kind == "f" else 0
         pixels[labels < 0] = nothing if self.nodata is None else self.nodata
@@ -81,7 +87,7 @@ class Painter:
 
     def indices(self, marks: AnyArray) -> AnyArray:
         """Labels as bytes."""
-        return marks["label"].astype(np.uint8)
+        return self.labels_of(marks).astype(np.uint8)
 
 
 @dataclass(frozen=True)
