@@ -110,13 +110,13 @@ def _expected(
     course = run.begin(centers)
     if run.blocks.in_memory or run.room.rows == 0:
         return course, None
-    from dkmeans.engine import kernels, margin_kernels
+    from dkmeans.engine import kernels, sum_kernels
 
     k = len(centers)
     sq, labels = points.cost(course.centers)
     margins, reach = np.empty(len(labels), np.float32), np.zeros(k)
     scorer = kernels.prepare(course.centers)
-    margin_kernels.reassign(points.X, scorer, labels, margins, reach)
+    sum_kernels.reassign(points.X, scorer, labels, margins, reach)
     chunk = Chunk(points.X, points.weights, labels, margins)
     spread = keep(chunk, reach, no_choice(k, run.survey.span)).spread
     counts = np.maximum(1, np.bincount(labels, minlength=k))
