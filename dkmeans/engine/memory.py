@@ -8,12 +8,12 @@ import gc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from dask.utils import format_bytes, parse_bytes
 
 from dkmeans.data.blocks import READ_BYTES
 from dkmeans.data.cluster import Cluster, current_client
+from dkmeans.engine.ahead import in_cache
 from dkmeans.engine.lloyd import KEPT_SHARE, MAX_RELOCATED
 from dkmeans.engine.passes import default_threads
 from dkmeans.engine.trees import FAN_IN
@@ -200,11 +200,7 @@ def memory_limit(value: int | float | str | None, *, local: bool = False) -> int
 
 def code_bytes() -> int:
     """Bytes that the code of a fit takes, without readers: less where Numba has it in its cache."""
-    from dkmeans.engine import sum_kernels
-
-    folder = sum_kernels._lloyd.stats.cache_path
-    cached = folder is not None and any(Path(folder).glob("sum_kernels._lloyd-*.nbi"))
-    return CODE_BYTES if cached else FIXED_BYTES
+    return CODE_BYTES if in_cache() else FIXED_BYTES
 
 
 def give_back() -> None:
