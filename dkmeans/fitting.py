@@ -18,7 +18,8 @@ from dkmeans.data.source import Source, center_dtype
 from dkmeans.engine import progress
 from dkmeans.engine.dedupe import PAIR_BYTES, budget
 from dkmeans.engine.lloyd import Fit
-from dkmeans.engine.memory import Plan, Work, make_plan, memory_limit
+from dkmeans.engine.machine import memory_limit
+from dkmeans.engine.memory import Plan, Work, make_plan
 from dkmeans.engine.passes import Passes
 from dkmeans.engine.programs import Ending
 from dkmeans.engine.restarts import Settings, fit_together

@@ -26,7 +26,8 @@ from dkmeans.engine.distinct import (
     pack,
     unpack,
 )
-from dkmeans.engine.memory import DASK_FACTOR, FIXED_BYTES, code_bytes, give_back, memory_limit
+from dkmeans.engine.machine import FIXED_BYTES, code_bytes, give_back, memory_limit
+from dkmeans.engine.memory import DASK_FACTOR
 from dkmeans.engine.painting import Labeller, Scaled
 from dkmeans.engine.passes import Passes, default_threads
 from dkmeans.engine.predict import Model

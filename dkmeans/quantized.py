@@ -23,7 +23,7 @@ from dkmeans.data.image_sinks import Picture
 from dkmeans.data.image_source import Image
 from dkmeans.data.outputs import check_output, replacing
 from dkmeans.engine import progress
-from dkmeans.engine.memory import memory_limit as limit_of
+from dkmeans.engine.machine import memory_limit as limit_of
 from dkmeans.engine.painting import Painter
 from dkmeans.engine.passes import default_threads
 from dkmeans.errors import DataError, MemoryLimitError, OutputError

@@ -16,7 +16,7 @@ from dkmeans.data.image_source import Image
 from dkmeans.data.nodata import blanked, taking_part
 from dkmeans.data.source import center_dtype
 from dkmeans.engine import exact
-from dkmeans.engine.memory import memory_limit
+from dkmeans.engine.machine import memory_limit
 from dkmeans.engine.painting import ErrorStep
 from dkmeans.engine.passes import Passes
 from dkmeans.engine.predict import Model

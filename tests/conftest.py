@@ -39,6 +39,18 @@ def only_long(long):
         pytest.skip("of the long form; run with --long")
 
 
+def pytest_sessionfinish(session):
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:  # of a process of pytest-xdist, whose table is added to the run's
+        output["faults"] = TABLE.counts()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    for fault, outcome, times in getattr(node, "workeroutput", {}).get("faults", []):
+        TABLE.add(fault, outcome, times)
+
+
 def pytest_terminal_summary(terminalreporter):
     lines = TABLE.lines()
     if lines:

@@ -20,6 +20,10 @@ class FaultTable:
             raise ValueError(f"outcome must be one of {OUTCOMES}, got {outcome!r}")
         self._counts.setdefault(fault, Counter())[outcome] += times
 
+    def counts(self) -> list[tuple[str, str, int]]:
+        """What was added: fault, outcome and how often."""
+        return [(f, o, n) for f, counts in self._counts.items() for o, n in counts.items()]
+
     def count(self, *outcomes: str) -> int:
         """Faults that ended in any of ``outcomes``; without any, all of them."""
         wanted = outcomes or OUTCOMES

@@ -32,7 +32,7 @@ with atheris.instrument_imports(include=["dkmeans"]) if HERE else contextlib.nul
     from dkmeans.data.sources import open_source
     from dkmeans.data.zarr_chunks import zstd_size
     from dkmeans.data.zarr_guard import check_decoded
-    from dkmeans.engine.memory import memory_limit
+    from dkmeans.engine.machine import memory_limit
     from dkmeans.errors import DkmeansError, FormatError
     from dkmeans.record.facts import Facts, without_secrets
     from dkmeans.record.history import History

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dkmeans import KMeans
-from dkmeans.engine import ahead, memory
+from dkmeans.engine import ahead
 
 X = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
 FITTED = """
@@ -40,7 +40,7 @@ def started(monkeypatch):
     monkeypatch.setattr(ahead.subprocess, "Popen", start)
     monkeypatch.setattr(ahead, "in_cache", lambda: False)
     monkeypatch.setattr(ahead, "default_threads", lambda: 2)
-    monkeypatch.setattr(memory, "memory_limit", lambda value: ahead.ROOM_BYTES)
+    monkeypatch.setattr(ahead, "memory_limit", lambda value: ahead.ROOM_BYTES)
     monkeypatch.setattr(ahead, "_CODE", "import sys; assert sys.argv[1] == 'float32'")
     return found
 
@@ -70,7 +70,7 @@ def test_none_is_started_by_a_fit_that_streams(started):
     [
         (ahead, "in_cache", lambda: True),
         (ahead, "default_threads", lambda: 1),
-        (memory, "memory_limit", lambda value: ahead.ROOM_BYTES - 1),
+        (ahead, "memory_limit", lambda value: ahead.ROOM_BYTES - 1),
         (sys, "executable", ""),
         (sys, "executable", "/usr/bin/blender"),
         (sys, "executable", "/nowhere/python3"),

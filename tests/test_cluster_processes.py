@@ -23,7 +23,7 @@ from dkmeans.cli import cli
 from dkmeans.data.blocks import cut, from_dask, from_reader
 from dkmeans.data.graphs import gathered
 from dkmeans.engine import passes as passes_module
-from dkmeans.engine.memory import Machine, memory_limit
+from dkmeans.engine.machine import Machine, memory_limit
 from dkmeans.engine.passes import Passes
 from tests.clusters import D, DaskCluster, N, Rigged, made
 

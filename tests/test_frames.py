@@ -18,7 +18,7 @@ from sklearn.datasets import load_iris
 
 import dkmeans
 from dkmeans import History, Iteration, KMeans, MemoryLimitError, RowSample, sweep
-from dkmeans.engine import memory
+from dkmeans.engine import machine, memory
 from dkmeans.engine.sampling import stream_key, uniform
 from dkmeans.fitting import seeds_of
 from dkmeans.plot import tables
@@ -116,7 +116,7 @@ def test_a_sample_of_wide_rows_has_at_most_two_million_values():
 def test_the_plan_counts_the_sample():
     d = 1024
     X = da.zeros((10**6, d), chunks=(10**3, d))
-    limit = memory.FIXED_BYTES + 50 * 2**20  # one block of 8 MB, three times
+    limit = machine.FIXED_BYTES + 50 * 2**20  # one block of 8 MB, three times
     options = {"init": "random", "n_init": 1, "residency": "stream", "algorithm": "lloyd"}
     with dask.config.set(num_workers=1):
         KMeans(2, memory_limit=limit, history_rows=0, **options).plan(X)

@@ -14,13 +14,13 @@ from dask.utils import format_bytes
 
 from benchmarks.photos import make_tiff
 from dkmeans import KMeans, MemoryLimitError
-from dkmeans.engine import memory
+from dkmeans.engine import machine, memory
 from dkmeans.engine.memory import Shape, Work, make_plan
 
 MIB = 2**20
 
 
-FIXED = memory.FIXED_BYTES
+FIXED = machine.FIXED_BYTES
 
 
 def work_of(k=8, candidates=100):
@@ -154,19 +154,19 @@ def test_the_plan_tells_the_passes_of_seeding(init, passes):
     ("value", "limit"), [(10**9, 10**9), ("1 GiB", 2**30), ("1.5 MB", 1_500_000), (2e6, 2 * 10**6)]
 )
 def test_limits_are_bytes_or_text(value, limit):
-    assert memory.memory_limit(value) == limit
+    assert machine.memory_limit(value) == limit
 
 
 def test_the_default_limit_is_less_than_the_machine_has():
     import psutil
 
-    assert 0 < memory.memory_limit(None) < psutil.virtual_memory().total
+    assert 0 < machine.memory_limit(None) < psutil.virtual_memory().total
 
 
 def test_the_default_limit_of_a_cluster_is_what_its_workers_have(client):
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     total = sum(w["memory_limit"] for w in workers)
-    assert memory.memory_limit(None) == int(memory.MARGIN * total)
+    assert machine.memory_limit(None) == int(machine.MARGIN * total)
 
 
 def keeping(extra, *, n_rows=10**8, runs=1, residency="stream", keeps=True):
@@ -349,7 +349,7 @@ def test_so_it_is_with_300_million_bytes_of_pixels(tmp_path):
 
 
 def test_predict_keeps_no_rows_whatever_the_residency_of_the_fit():
-    limit = memory.FIXED_BYTES + 120 * MIB
+    limit = machine.FIXED_BYTES + 120 * MIB
     model = KMeans(2, residency="memory", memory_limit=limit, random_state=0)
     model.fit(np.random.default_rng(0).normal(size=(50, 2)))
     X = da.zeros((10**8, 2), chunks=(10**6, 2))

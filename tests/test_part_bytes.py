@@ -23,7 +23,7 @@ from dkmeans.engine.cluster_stats import (
     SpreadStep,
 )
 from dkmeans.engine.feature_sums import FEATURE_BYTES, FeatureSumsStep
-from dkmeans.engine.memory import FIXED_BYTES
+from dkmeans.engine.machine import FIXED_BYTES
 from dkmeans.engine.parity_step import Parity, ParityStep
 from dkmeans.engine.predict import Model
 from dkmeans.engine.profile_step import Profiled, ProfileStep

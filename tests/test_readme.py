@@ -46,7 +46,7 @@ def test_two_blocks_install() -> None:
     commands = [block for block in blocks("sh") if block.startswith(INSTALL)]
     assert [block.count("\n") for block in commands] == [1, 1]
     assert commands[0].endswith("&& dkmeans demo\n")
-    assert commands[1].endswith("&& python -m pytest\n")
+    assert commands[1].endswith("&& python -m pytest -n 2\n")
 
 
 def test_python_blocks_run(tmp_path: Path) -> None:

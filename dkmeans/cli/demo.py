@@ -47,7 +47,7 @@ def command(**given: Any) -> None:
     from dkmeans import KMeans
     from dkmeans.data.sources import open_source
     from dkmeans.data.synthetic import Blobs, write_blobs
-    from dkmeans.engine.memory import memory_limit
+    from dkmeans.engine.machine import memory_limit
 
     limit = memory_limit(given["memory_limit"])
     rows = given["rows"] or _TIMES * limit // (4 * _FEATURES)

@@ -18,6 +18,7 @@ from typing import Any
 import dask
 import numpy as np
 
+from dkmeans.engine.machine import in_cache, memory_limit
 from dkmeans.engine.passes import default_threads
 
 ROOM_BYTES = 2 * 2**30  # of memory at hand below which no other process is started
@@ -45,21 +46,10 @@ def compiling(dtype: np.dtype[Any]) -> Iterator[None]:
         other.wait()
 
 
-def in_cache() -> bool:
-    """Whether Numba has the code of passes on disk, for some type of rows."""
-    from dkmeans.engine import sum_kernels
-
-    stats = getattr(sum_kernels._lloyd, "stats", None)  # none where Numba compiles nothing
-    folder = None if stats is None else stats.cache_path
-    return folder is not None and any(Path(folder).glob("sum_kernels._lloyd-*.nbi"))
-
-
 def _pays() -> bool:
     """Whether there is code to compile, a processor and memory for it, and nobody minds."""
     if in_cache() or not dask.config.get("dkmeans.compile-ahead", True) or default_threads() < 2:
         return False
-    from dkmeans.engine.memory import memory_limit
-
     return memory_limit(None) >= ROOM_BYTES
 
 

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from dask.utils import format_bytes, parse_bytes
+from dask.utils import format_bytes
 
 from dkmeans.data.blocks import READ_BYTES
-from dkmeans.data.cluster import Cluster, current_client
-from dkmeans.engine.ahead import in_cache
 from dkmeans.engine.lloyd import KEPT_SHARE, MAX_RELOCATED
-from dkmeans.engine.passes import default_threads
+from dkmeans.engine.machine import FIXED_BYTES, Machine
 from dkmeans.engine.trees import FAN_IN
 from dkmeans.errors import MemoryLimitError
 
 BLOCK_BYTES = 64 * 2**20  # what blocks are joined or cut toward
-FIXED_BYTES = 280 * 2**20  # compiler, compiled code and readers; half of it once code is cached
-CODE_BYTES = 80 * 2**20  # compiled code that was cached, alone
 DASK_FACTOR = 3  # blocks of a dask array that are alive while one is made, at a guess
 BLOCKS_PER_THREAD = 4  # so that threads end a pass together
 LEAST_ROWS = 2**16  # of a piece of a chunk
@@ -30,7 +23,6 @@ KEPT_COPIES = 3  # of rows kept, while those of many blocks are put together
 PAIR_BYTES = 32  # of a pair of centers, while iterations go on in memory
 LABEL_BYTES = 8  # label and margin of a row of a block at work
 KEPT_BYTES = 12  # label, margin and bound of a row kept
-MARGIN = 0.8  # share of the memory at hand that is taken where no limit is given
 
 
 @dataclass(frozen=True)
@@ -158,80 +150,6 @@ class Plan:
         lines = self.lines()
         width = max(len(name) for name, _ in lines)
         return "\n".join(f"{name:>{width}}  {value}" for name, value in lines)
-
-
-def memory_limit(value: int | float | str | None, *, local: bool = False) -> int:
-    """Bytes that a fit may use: as given, or what the workers or the machine have, less a margin.
-
-    For rows that are in this process (``local``) it is what the machine has: there is little to
-    plan for, and not to load ``distributed`` spares the first fit a third of a second.
-
-    Raises
-    ------
-    ValueError
-        If the value is neither a positive number nor one with a unit of bytes.
-    """
-    if value is not None:
-        try:
-            limit = int(parse_bytes(value)) if isinstance(value, str) else int(value)
-        except (ValueError, TypeError, OverflowError):
-            limit = 0
-        if limit <= 0 or isinstance(value, bool):
-            raise ValueError(
-                f"memory_limit must be a number of bytes or a text such as '1 GiB', got {value!r}"
-            )
-        return limit
-    import psutil
-
-    available = psutil.virtual_memory().available
-    if local:
-        return int(MARGIN * available)
-    client = current_client()
-    if client is not None:
-        workers = Cluster(client).workers().values()
-        if all(worker["memory_limit"] for worker in workers):
-            # blocks come to each thread alike, so the worker with the least for each is full first
-            least = min(worker["memory_limit"] / worker["nthreads"] for worker in workers)
-            return int(MARGIN * least * sum(worker["nthreads"] for worker in workers))
-    from distributed.system import MEMORY_LIMIT
-
-    return int(MARGIN * min(available, MEMORY_LIMIT))
-
-
-def code_bytes() -> int:
-    """Bytes that the code of a fit takes, without readers: less where Numba has it in its cache."""
-    return CODE_BYTES if in_cache() else FIXED_BYTES
-
-
-def give_back() -> None:
-    """Hand memory that was freed back to the system, where the C library is glibc and keeps it."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What runs a pass: blocks at work at once, processes, and whether these are a cluster's.
-
-    Parameters
-    ----------
-    smallest : threads of the process that has the fewest, which has as large a share of the memory.
-    """
-
-    threads: int
-    processes: int
-    cluster: bool
-    smallest: int
-
-    @classmethod
-    def at_hand(cls, *, local: bool) -> Machine:
-        """What runs passes over rows that are ``local``, or else those of the current client."""
-        client = None if local else current_client()
-        if client is None:
-            return cls(default_threads(), 1, False, default_threads())
-        threads = [worker["nthreads"] for worker in Cluster(client).workers().values()]
-        return cls(sum(threads), len(threads), True, min(threads))
 
 
 @dataclass(frozen=True)
