@@ -3,6 +3,7 @@
 The last few functions turn them into what the engine takes.
 """
 
+import functools
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -10,6 +11,7 @@ import dask
 import dask.array as da
 import numpy as np
 from hypothesis import strategies as st
+from numba import njit
 
 from dkmeans.data.blocks import Blocks
 from dkmeans.engine.journal import Journal
@@ -22,6 +24,17 @@ from dkmeans.engine.survey import SurveyStep, survey_streams
 KINDS = ("normal", "lattice", "duplicates", "constant column", "far offset", "tiny", "large")
 FLOATS = ("float32", "float64")
 INTEGERS = ("uint8", "int16", "int64")
+
+
+@functools.cache
+def called(function):
+    """A compiled function that has no wrapper of its own, callable from Python."""
+
+    @njit
+    def run(*args):
+        return function(*args)
+
+    return run
 
 
 @st.composite

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import assigned, cases, chunkings, in_memory
+from strategies import assigned, called, cases, chunkings, in_memory
 
 from dkmeans.data.source import kernel_view
 from dkmeans.engine import exact, kernels, sampling
@@ -175,7 +175,7 @@ def test_the_heap_keeps_the_smallest_keys_and_of_equal_ones_the_lowest_rows(offe
     keys, rows = np.empty(most), np.empty(most, np.int64)
     size = 0
     for row, key in enumerate(offered):
-        size = sampling.offer(keys, rows, size, float(key), row)
+        size = called(sampling.offer)(keys, rows, size, float(key), row)
     kept = sorted(zip(keys[:size], rows[:size], strict=True))
     assert kept == sorted((float(key), row) for row, key in enumerate(offered))[:most]
 

@@ -19,7 +19,7 @@ def reassigned(X, centers):
     reach = np.zeros(len(centers))
     X = X.view()
     X.flags.writeable = False
-    margin_kernels.reassign(X, kernels.prepare(centers), labels, margins, reach)
+    sum_kernels.reassign(X, kernels.prepare(centers), labels, margins, reach)
     return labels, margins, reach
 
 

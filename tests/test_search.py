@@ -1,11 +1,9 @@
 """The in-memory search: its bookkeeping is that of brute force, and what it finds is good."""
 
-import functools
 import itertools
 
 import numpy as np
 import pytest
-from numba import njit
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, load_iris, load_wine
 
@@ -14,6 +12,7 @@ from dkmeans.engine import search_kernels as kernels
 from dkmeans.engine import search_state_kernels as steps
 from dkmeans.engine.search import improve, search
 from tests import naive
+from tests.strategies import called
 
 UNIT = np.empty(0)
 
@@ -32,19 +31,8 @@ def state(points, weights, k, seed=0):
     return tiles, work, rows.astype(np.float64), tiles.weights.ravel()[:m].astype(np.float64)
 
 
-@functools.cache
-def callable_from_python(function):
-    """The inner functions of the kernel have no wrapper of their own."""
-
-    @njit
-    def run(*args):
-        return function(*args)
-
-    return run
-
-
 def call(function, *args):
-    return callable_from_python(function)(*args)
+    return called(function)(*args)
 
 
 def centers_in(work, k, d):
@@ -125,7 +113,7 @@ def test_a_swap_is_weighed_and_made_as_by_brute_force(d):
         expected.append(naive_cost(rows, weights, swapped))
     np.testing.assert_allclose(cost + work.stats[1] - gain, expected, rtol=1e-4)
     j = int(np.argmin(expected))
-    call(steps.swap, work, steps.score_tile, j)
+    call(steps.swap, work, j)
     assert call(steps.cost_of, work) == pytest.approx(expected[j], rel=1e-5)
     centers[j] = rows[5]
     labels = naive.assign(rows, centers)
@@ -139,7 +127,7 @@ def test_a_local_lloyd_explains_what_its_assignment_does():
     _, work, rows, _weights = state(rng.normal(size=(500, 3)), UNIT, 12)
     call(kernels._seed, work)
     call(steps.tally, work)
-    explained = call(kernels._settle, work, steps.score_tile, 0.0, 0.0, 8)
+    explained = call(kernels._settle, work, 0.0, 0.0, 8)
     labels = work.own.ravel()[:500]
     assert (labels == naive.assign(rows, centers_in(work, 12, 3))).all()
     sums = np.array([rows[labels == c].sum(0) for c in range(12)])
@@ -153,7 +141,7 @@ def test_lloyd_ends_where_the_naive_one_does(k):
     _tiles, work, rows, _ = state(points, UNIT, k)
     call(kernels._seed, work)
     start = centers_in(work, k, 3)
-    cost = call(kernels._lloyd, work, steps.score_tile, 1.0, 0.0, 300)
+    cost = call(kernels._lloyd, work, 1.0, 0.0, 300)
     fit = naive.lloyd(rows, start, max_iter=300, tol=0.0)
     assert cost == pytest.approx(fit.inertia, rel=1e-4)
 

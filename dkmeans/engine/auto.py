@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.data.source import kernel_view
+from dkmeans.engine.ahead import compiling
 from dkmeans.engine.bounds import drops_of
 from dkmeans.engine.kept import Chunk, keep, no_choice
 from dkmeans.engine.lloyd import Fit, Room, Run, lloyd
@@ -50,7 +52,7 @@ def auto(run: Run, spec: SampleSpec, k: int, seed: int) -> Program[Fit]:
         return (yield from lloyd(run, filled(run.survey.draw_for(seed), k)))
     whole = len(rows) == run.survey.n_positive  # on which Lloyd's iterations go on
     found: Sequence[Found] = yield Memo(
-        "search", tuple[Found, ...], k, partial(_searched, points, k, seed, polish=not whole)
+        "search", tuple[Found, ...], k, partial(_searched, run, points, k, seed, polish=not whole)
     )
     share = len(rows) / max(1, run.survey.n_positive)
     run.journal.note("init", run.number, 1, inertia=found[0].cost / share)
@@ -59,8 +61,10 @@ def auto(run: Run, spec: SampleSpec, k: int, seed: int) -> Program[Fit]:
     return (yield from lloyd(run, (yield from _verified(run, found, rows, points, share, seed))))
 
 
-def _searched(points: Points, k: int, seed: int, *, polish: bool) -> tuple[Found, ...]:
-    return tuple(search(points.X, points.weights, k, seed, polish=polish))
+def _searched(run: Run, points: Points, k: int, seed: int, *, polish: bool) -> tuple[Found, ...]:
+    ample = run.blocks.in_memory  # a process beside this one would break a tight limit of memory
+    with compiling(points.X.dtype) if ample else nullcontext():
+        return tuple(search(points.X, points.weights, k, seed, polish=polish))
 
 
 def _verified(
@@ -110,13 +114,13 @@ def _expected(
     course = run.begin(centers)
     if run.blocks.in_memory or run.room.rows == 0:
         return course, None
-    from dkmeans.engine import kernels, margin_kernels
+    from dkmeans.engine import kernels, sum_kernels
 
     k = len(centers)
     sq, labels = points.cost(course.centers)
     margins, reach = np.empty(len(labels), np.float32), np.zeros(k)
     scorer = kernels.prepare(course.centers)
-    margin_kernels.reassign(points.X, scorer, labels, margins, reach)
+    sum_kernels.reassign(points.X, scorer, labels, margins, reach)
     chunk = Chunk(points.X, points.weights, labels, margins)
     spread = keep(chunk, reach, no_choice(k, run.survey.span)).spread
     counts = np.maximum(1, np.bincount(labels, minlength=k))

@@ -93,7 +93,7 @@ def assign_due(
     chunk: Chunk, bounds: Floats, due: Floats, limits: Floats, scorer: Any, k: int
 ) -> tuple[Ints, Ints, Floats, int]:
     """Assign the rows that are due: those that changed sides, their old labels, reach, how many."""
-    from dkmeans.engine import margin_kernels
+    from dkmeans.engine import margin_kernels, sum_kernels
 
     n, reach = len(chunk.labels), np.zeros(k)
     rows = np.empty(n, np.int64)
@@ -107,7 +107,7 @@ def assign_due(
         X = chunk.X if len(rows) == n else chunk.X[rows[piece]]
         X = X.view()
         X.flags.writeable = False
-        margin_kernels.reassign(X, scorer, labels[piece], margins[piece], reach)
+        sum_kernels.reassign(X, scorer, labels[piece], margins[piece], reach)
     moved, old = np.empty(len(rows), np.int64), np.empty(len(rows), np.int32)
     many = margin_kernels.settle_rows(
         rows, labels, margins, limits, chunk.labels, bounds, moved, old

@@ -118,14 +118,6 @@ def _move_of(centers: Floats) -> tuple[Floats, float, bool]:
 
 
 @njit(nogil=True, inline="always")
-def _stage(X, start, m, shift, scale, staged):
-    """Write rows start .. start+m of X, moved and scaled, to ``staged`` (m, d) float32."""
-    for i in range(m):
-        for f in range(X.shape[1]):
-            staged[i, f] = np.float32((np.float64(X[start + i, f]) - shift[f]) * scale)
-
-
-@njit(nogil=True, inline="always")
 def _nearest_exact(X, i, centers, guess, scores, limit):
     """Nearest center to row i by the direct formula in float64, or -1 if it is not finite.
 
@@ -189,22 +181,21 @@ def scratch_for(X: AnyArray, scorer: Scorer) -> Scratch:
 
 @njit(**INNER)
 def assign_tile(X, start, m, scorer, scratch):
-    """Find the nearest center of each of m rows, and what else ``scratch`` says of its score."""
+    """Find the nearest center of each of m rows, and what else ``scratch`` says of its score.
+
+    Rows whose two best scores are too close to tell apart are decided by the direct formula.
+    """
     panels, norms, staged, best, second, labels, _, _, _, _ = scratch
     moved = not (is_single(X) and scorer.single)
     if moved:
-        _stage(X, start, m, scorer.shift, scorer.scale, staged)
+        shift, scale = scorer.shift, scorer.scale
+        for i in range(m):
+            for f in range(X.shape[1]):
+                staged[i, f] = np.float32((np.float64(X[start + i, f]) - shift[f]) * scale)
     pack_rows(X, start, m, staged, moved, scorer.shift32, scorer.scale32, panels, norms)
     count = (m + ROWS - 1) // ROWS
     score_panels(panels, scorer.packed, scorer.const, best, second, labels, count)
-    _decide(X, start, m, scorer, scratch)
-
-
-@njit(nogil=True, inline="always")
-def _decide(X, start, m, scorer, scratch):
-    """Decide by the direct formula the rows whose two best scores are too close to tell apart."""
-    norms, best, second, labels = scratch.norms, scratch.best, scratch.second, scratch.labels
-    share = np.float32(1.02) * scorer.gamma
+    slack, share = scorer.slack, np.float32(1.02) * scorer.gamma
     group, groups = 0, (m + LANES - 1) // LANES
     while True:
         group = in_doubt(group, groups, norms, best, second, share, scorer.most_slack)
@@ -212,7 +203,7 @@ def _decide(X, start, m, scorer, scratch):
             break
         for i in range(group * LANES, min((group + 1) * LANES, m)):
             doubt = share * norms[i]
-            clear = second[i] - best[i] > scorer.slack[labels[i]] + doubt
+            clear = second[i] - best[i] > slack[labels[i]] + doubt
             if not (clear and norms[i] < _HUGE):  # the norm of a row not finite is neither
                 labels[i] = _decide_row(X, start, i, scorer, scratch, doubt)
         group += 1

@@ -56,13 +56,18 @@ def memory_limit(value: int | float | str | None, *, local: bool = False) -> int
     return int(MARGIN * min(available, MEMORY_LIMIT))
 
 
-def code_bytes() -> int:
-    """Bytes that the code of a fit takes, without readers: less where Numba has it in its cache."""
+def in_cache() -> bool:
+    """Whether Numba has the code of passes on disk, for some type of rows."""
     from dkmeans.engine import sum_kernels
 
-    folder = sum_kernels._lloyd.stats.cache_path
-    cached = folder is not None and any(Path(folder).glob("sum_kernels._lloyd-*.nbi"))
-    return CODE_BYTES if cached else FIXED_BYTES
+    stats = getattr(sum_kernels._lloyd, "stats", None)  # none where Numba compiles nothing
+    folder = None if stats is None else stats.cache_path
+    return folder is not None and any(Path(folder).glob("sum_kernels._lloyd-*.nbi"))
+
+
+def code_bytes() -> int:
+    """Bytes that the code of a fit takes, without readers: less where Numba has it in its cache."""
+    return CODE_BYTES if in_cache() else FIXED_BYTES
 
 
 def give_back() -> None:

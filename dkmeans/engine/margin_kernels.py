@@ -9,9 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.engine.compiled import ENTRY, INNER
-from dkmeans.engine.kernels import Scorer, assign_tile, scratch_for
 
 _DOWN = 1.0 - 2.0**-20  # makes up for the rounding of the few operations that follow it
 _HUGE = 1e38
@@ -57,23 +55,6 @@ def margin_tile(start, m, scorer, scratch, margins, reach):
         margin = 2 * gap / (near + far) / scorer.scale * _DOWN if gap > 0 else 0.0
         margins[start + i] = _single(margin)
         reach[j] = max(reach[j], near / scorer.scale / _DOWN)
-
-
-def reassign(X: AnyArray, scorer: Scorer, labels: Ints, margins: Floats, reach: Floats) -> None:
-    """Write label and margin of each row of X (n, d); ``reach`` (k,) as :func:`margin_tile`."""
-    _reassign(X, scorer, scratch_for(X, scorer), labels, margins, reach)
-
-
-@njit(**ENTRY)
-def _reassign(X, scorer, scratch, labels, margins, reach):
-    found = scratch.labels
-    step = found.shape[0]
-    for start in range(0, X.shape[0], step):
-        m = min(step, X.shape[0] - start)
-        assign_tile(X, start, m, scorer, scratch)
-        margin_tile(start, m, scorer, scratch, margins, reach)
-        for i in range(m):
-            labels[start + i] = found[i]
 
 
 @njit(**ENTRY)

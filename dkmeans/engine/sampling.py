@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from dkmeans.engine.compiled import INNER
+from dkmeans.engine.compiled import EITHER, INNER
 
 
 def stream_key(seed: int, *stream: int) -> np.uint64:
@@ -19,7 +19,7 @@ def stream_key(seed: int, *stream: int) -> np.uint64:
     return np.uint64(np.random.SeedSequence([seed, *stream]).generate_state(1, np.uint64)[0])
 
 
-@njit(nogil=True)
+@njit(**EITHER)
 def uniform(key, row):
     """Number in (0, 1) that depends on (key, row) alone: two rounds of the SplitMix64 finaliser."""
     z = key ^ (np.uint64(row) * np.uint64(0x9E3779B97F4A7C15))
@@ -36,7 +36,7 @@ def _after(keys, rows, i, key, row):
     return keys[i] > key or (keys[i] == key and rows[i] > row)
 
 
-@njit(nogil=True)
+@njit(**INNER)
 def offer(keys, rows, size, key, row):
     """Offer (key, row) to a heap that keeps the ``len(keys)`` smallest; return its new size."""
     if size < keys.shape[0]:
@@ -46,9 +46,9 @@ def offer(keys, rows, size, key, row):
             keys[i], rows[i] = keys[(i - 1) // 2], rows[(i - 1) // 2]
             i = (i - 1) // 2
     else:
-        if size == 0 or not _after(keys, rows, 0, key, row):
+        i = np.int64(0)  # the literal would have a comparison compiled for it
+        if size == 0 or not _after(keys, rows, i, key, row):
             return size
-        i = 0
         while 2 * i + 1 < size:
             child = 2 * i + 1
             if child + 1 < size and _after(keys, rows, child + 1, keys[child], rows[child]):

@@ -205,14 +205,14 @@ def _explore(
     """Cost, in units of the tiles, and centers (k, d) float32 of one search."""
     from dkmeans.engine import search_kernels
     from dkmeans.engine.sampling import stream_key
-    from dkmeans.engine.search_state_kernels import score_tile, workspace
+    from dkmeans.engine.search_state_kernels import workspace
 
     work = workspace(tiles.values, tiles.weights, k, stream_key(seed, *stream))
     if given is not None:
         for j, row in enumerate(given):
             work.centers[j // 4, :, j % 4] = 0
             work.centers[j // 4, : len(row), j % 4] = row
-    cost = search_kernels.explore(work, score_tile, given is not None, effort)
+    cost = search_kernels.explore(work, given is not None, effort)
     _, d, _ = work.centers.shape
     return Raw(cost, work.centers.transpose(0, 2, 1).reshape(-1, d)[:k], work.own.ravel())
 

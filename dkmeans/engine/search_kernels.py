@@ -8,12 +8,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import float64, int64, njit, void
 
-from dkmeans.engine.compiled import ENTRY, INNER
+from dkmeans.engine.compiled import ENTRY, INNER, shared
 from dkmeans.engine.search import Effort
 from dkmeans.engine.search_state_kernels import (
     CHANGE,
@@ -36,13 +35,14 @@ from dkmeans.engine.search_state_kernels import (
     recenter,
     scan,
     scan_all,
+    score_tile,
     share_of,
     swap,
     sweep,
     tally,
     weigh,
 )
-from dkmeans.engine.search_workspace import WIDTH, Workspace
+from dkmeans.engine.search_workspace import WIDTH, Workspace, workspace_type
 
 BOUNDED = 24  # centers from which Lloyd keeps bounds instead of scanning all rows
 
@@ -54,34 +54,33 @@ def _seed(work):
     Rows are repeated where too few differ.
     """
     near, follow, fresh = work.dist[NEAR], work.dist[NEXT], work.dist[FRESH]
-    own = work.own
-    for b in range(work.tiles.shape[0]):
+    own, share, weights, scores = work.own, work.share, work.weights, work.scores
+    total = 0.0
+    for b in range(near.shape[0]):
         for i in range(WIDTH):
             near[b, i], follow[b, i], own[b, i] = np.float32(1), NEVER, 0
-        work.share[b] = share_of(near, work.weights, b, work.scores)
-    total = 0.0
-    for b in range(work.share.shape[0]):
-        total += work.share[b]
+        share[b] = share_of(near, weights, b, scores)
+        total += share[b]
     for j in range(work.sums.shape[0]):
         if total > 0:
             draw(work, total)
         if j == 0:
-            for b in range(work.tiles.shape[0]):
+            for b in range(near.shape[0]):
                 for i in range(WIDTH):
                     near[b, i] = NEVER
         place(work, j)
         sweep(work.tiles, work.point, fresh)
         total = 0.0
-        for b in range(work.tiles.shape[0]):
+        for b in range(near.shape[0]):
             if closer(fresh, follow, b) > 0:
                 absorb(near, follow, own, fresh, b, np.int32(j))
-                work.share[b] = share_of(near, work.weights, b, work.scores)
-            total += work.share[b]
+                share[b] = share_of(near, weights, b, scores)
+            total += share[b]
     return cost_of(work)
 
 
 @njit(**ENTRY)
-def _swaps(work, score, cost, most, patience):
+def _swaps(work, cost, most, patience):
     """LS++ (Lattanzi and Sohler 2019): swaps for rows drawn by D^2, kept where the cost falls.
 
     Stops after ``patience`` tries in a row that gain less than a quarter of a center's mean cost.
@@ -100,13 +99,13 @@ def _swaps(work, score, cost, most, patience):
         if change < -1e-6 * cost:
             if change < -cost / (4 * work.sums.shape[0]):
                 failed = 0
-            swap(work, score, j)
+            swap(work, j)
             cost = cost_of(work)
     return cost
 
 
 @njit(**ENTRY)
-def _lloyd(work, score, cost, tol, most):
+def _lloyd(work, cost, tol, most):
     """Lloyd's iterations until the cost falls by less than ``tol`` of it; return the cost.
 
     With many centers, bounds on the distances to the nearest and to any other tell which rows
@@ -124,18 +123,18 @@ def _lloyd(work, score, cost, tol, most):
         first, second, whose = recenter(work)
         if bounded:
             count = loosen(work, first, second, whose)
-            changed = scan(work, score, count)
+            changed = scan(work, count)
             for i in range(count):
                 b, lane = rows[i] >> 6, rows[i] & 63
                 near[b, lane] = math.sqrt(near[b, lane])
                 follow[b, lane] = math.sqrt(follow[b, lane])
         else:
-            changed = scan_all(work, score)
+            changed = scan_all(work)
         before, explained = explained, explained_by(work)
         if changed == 0 or explained - before <= tol * cost:
             break
     recenter(work)
-    scan_all(work, score)
+    scan_all(work)
     return cost_of(work)
 
 
@@ -146,68 +145,67 @@ def _copy(source, target):
         target[i] = source[i]
 
 
-@njit(**INNER)
+@shared(int64(workspace_type, float64))
 def _move_some(work, worth):
     """Move to their means the centers for which it lowers the cost by ``worth``.
 
     Those, and all that were moved before, are gathered in ``few``; return how many.
     """
-    mass, moved = work.stats[MASS], work.stats[SHIFT]
-    many, fresh = 0, 0
+    mass, moved, sums = work.stats[MASS], work.stats[SHIFT], work.sums
+    centers, few, d, many, fresh = work.centers, work.few, work.sums.shape[1], 0, 0
     for j in range(mass.shape[0]):
         if mass[j] <= 1e-12:
             continue
-        gap = 0.0
-        for f in range(work.tiles.shape[1]):
-            diff = work.sums[j, f] / mass[j] - work.centers[j // 4, f, j % 4]
+        gap, q, lane = 0.0, j >> 2, j & 3
+        for f in range(d):
+            diff = sums[j, f] / mass[j] - centers[q, f, lane]
             gap += diff * diff
-        move = gap * mass[j] >= worth
-        if move:
+        if gap * mass[j] >= worth:
             fresh += 1
             moved[j] = 1
-            for f in range(work.tiles.shape[1]):
-                work.centers[j // 4, f, j % 4] = np.float32(work.sums[j, f] / mass[j])
+            for f in range(d):
+                centers[q, f, lane] = np.float32(sums[j, f] / mass[j])
         if moved[j] > 0:
             work.which[many] = j
-            for f in range(work.tiles.shape[1]):
-                work.few[many // 4, f, many % 4] = work.centers[j // 4, f, j % 4]
+            for f in range(d):
+                few[many >> 2, f, many & 3] = centers[q, f, lane]
             many += 1
-    for lane in range(many, (many + 3) // 4 * 4):
-        for f in range(work.tiles.shape[1]):
-            work.few[lane // 4, f, lane % 4] = FAR
+    for at in range(many, (many + 3) >> 2 << 2):
+        for f in range(d):
+            few[at >> 2, f, at & 3] = FAR
     return many if fresh > 0 else 0
 
 
-@njit(**INNER)
-def _assign_few(work, score, many):
+@shared(void(workspace_type, int64))
+def _assign_few(work, many):
     """Nearest center of every row, when no others have moved than the ``many`` in ``few``.
 
     ``next`` is a lower bound on the distances to those that have not.
     """
     near, follow, own = work.dist[NEAR], work.dist[NEXT], work.own
-    moved, few = work.stats[SHIFT], work.few[: (many + 3) // 4]
-    count = np.int64(0)  # the literal would have a scan compiled for it
+    moved, which, rows = work.stats[SHIFT], work.which, work.rows
+    scores, labels, count = work.scores, work.labels, 0
     for b in range(near.shape[0]):
-        score(work.tiles, b, few, work.scores, work.labels)
+        score_tile(work, b, (many + 3) >> 2)
         for i in range(WIDTH):
-            best = work.scores[4, i]
+            best, new = scores[4, i], which[labels[i]]
             if moved[own[b, i]] == 0:
                 if best < near[b, i]:
                     follow[b, i] = near[b, i]
                     near[b, i] = best
-                    move_row(work, b, i, work.which[work.labels[i]])
+                    move_row(work, b, i, new)
             elif best <= follow[b, i]:
                 near[b, i] = best
-                if work.which[work.labels[i]] != own[b, i]:
-                    move_row(work, b, i, work.which[work.labels[i]])
+                if new != own[b, i]:
+                    move_row(work, b, i, new)
             else:
-                work.rows[count] = b * WIDTH + i
+                rows[count] = b * WIDTH + i
                 count += 1
-    scan(work, score, count)
+    scan(work, count)
 
 
 @njit(**INNER)
-def _settle(work, score, kept, worth, iterations):
+def _settle(work, kept, worth, iterations):
     """A few iterations of Lloyd that move only where it is worth it, from an exact state.
 
     Returns what is explained then; given up when it will hardly reach ``kept``.
@@ -219,7 +217,7 @@ def _settle(work, score, kept, worth, iterations):
         many = _move_some(work, worth)
         if many == 0:
             break
-        _assign_few(work, score, many)
+        _assign_few(work, many)
         before, explained = explained, explained_by(work)
         if explained + 3 * (explained - before) < kept:
             break
@@ -227,7 +225,7 @@ def _settle(work, score, kept, worth, iterations):
 
 
 @njit(**ENTRY)
-def _shake(work, score, cost, most, patience, worth, iterations):
+def _shake(work, cost, most, patience, worth, iterations):
     """Random swaps, each followed by a local Lloyd before it is judged (Fraenti 2018)."""
     failed = 0
     tally(work)
@@ -240,13 +238,13 @@ def _shake(work, score, cost, most, patience, worth, iterations):
         sweep(work.tiles, work.point, work.dist[FRESH])
         weigh(work)
         j = least_of(work.stats[CHANGE])
-        swap(work, score, j)
-        new = _settle(work, score, kept, worth * cost, iterations)
+        swap(work, j)
+        new = _settle(work, kept, worth * cost, iterations)
         failed += 1
         if new > kept + 1e-6 * cost:
             if new > kept + 1e-4 * cost:
                 failed = 0
-            scan_all(work, score)
+            scan_all(work)
             cost = cost_of(work)
             kept = explained_by(work)
             _copy(work.state, work.saved)
@@ -256,28 +254,26 @@ def _shake(work, score, cost, most, patience, worth, iterations):
 
 
 @njit(**ENTRY)
-def _start(work, score):
+def _start(work):
     """From the centers given; return the cost."""
-    scan_all(work, score)
+    scan_all(work)
     return cost_of(work)
 
 
-def explore(work: Workspace, score: Any, given: bool, effort: Effort) -> float:
+def explore(work: Workspace, given: bool, effort: Effort) -> float:
     """One search, as planned; return the cost.
-
-    ``score`` is :func:`score_tile`: called by its address, it is compiled once, not in each caller.
 
     Centers are seeded unless ``given``, improved by swaps and by Lloyd, then by swaps that are
     judged after Lloyd. Each of these is compiled for itself: all in one function would be
     optimised twice.
     """
     several = work.sums.shape[0] > 1
-    cost: float = _start(work, score) if given else _seed(work)
+    cost: float = _start(work) if given else _seed(work)
     if several and effort.tries > 0:
-        cost = _swaps(work, score, cost, effort.tries, effort.patience)
-    cost = _lloyd(work, score, cost, effort.tol, effort.iterations)
+        cost = _swaps(work, cost, effort.tries, effort.patience)
+    cost = _lloyd(work, cost, effort.tol, effort.iterations)
     if several and effort.shakes > 0:
         limits = (effort.shakes, effort.shake_patience, effort.worth, effort.shake_iterations)
-        cost = _shake(work, score, cost, *limits)
-        cost = _lloyd(work, score, cost, effort.tol, effort.iterations)
+        cost = _shake(work, cost, *limits)
+        cost = _lloyd(work, cost, effort.tol, effort.iterations)
     return cost

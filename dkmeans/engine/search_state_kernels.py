@@ -15,12 +15,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import cfunc, float32, int32, int64, njit, void
+from numba import float64, int64, njit, void
 
 from dkmeans._typing import AnyArray
-from dkmeans.engine.compiled import INNER
+from dkmeans.engine.compiled import INNER, shared
 from dkmeans.engine.sampling import uniform
-from dkmeans.engine.search_workspace import WIDTH, Workspace
+from dkmeans.engine.search_workspace import WIDTH, Workspace, workspace_type
 
 FAR = np.float32(1e15)  # coordinates of the centers that fill up a group of four
 NEVER = np.float32(3e38)  # further than any of them
@@ -37,12 +37,6 @@ def workspace(tiles: AnyArray, weights: AnyArray, k: int, key: np.uint64) -> Wor
     work.centers[:] = FAR
     work.random[0] = key
     return work
-
-
-@njit(**INNER)
-def _random(work):
-    work.random[1] += np.uint64(1)
-    return uniform(work.random[0], work.random[1])
 
 
 @njit(**INNER, fastmath={"contract"})
@@ -76,14 +70,179 @@ def _add_features(tiles, b, centers, q, scores):
             scores[3, i] += (x - a3) * (x - a3) + (y - b3) * (y - b3)
 
 
-@cfunc(
-    void(float32[:, :, ::1], int64, float32[:, :, ::1], float32[:, ::1], int32[::1]),
-    cache=True,
-    error_model="numpy",
-    fastmath={"contract", "nnan", "nsz"},
-)
-def score_tile(tiles, b, centers, scores, labels):
-    """Two nearest centers of each row of tile b, four centers and two features at a time."""
+@njit(**INNER)
+def move_row(work, b, i, new):
+    """Move a row from the sum of one center to that of another, ``new``, int32."""
+    own, mass, sums, tiles = work.own, work.stats[MASS], work.sums, work.tiles
+    old, weight = own[b, i], np.float64(work.weights[b, i])
+    mass[old] -= weight
+    mass[new] += weight
+    for f in range(sums.shape[1]):
+        value = weight * tiles[b, f, i]
+        sums[old, f] -= value
+        sums[new, f] += value
+    own[b, i] = new
+
+
+@njit(**INNER, fastmath={"contract"})
+def share_of(near, weights, b, part):
+    """Cost of a tile: summed by folding it in half, an order that vectorises."""
+    for i in range(16):
+        first = weights[b, i] * near[b, i] + weights[b, i + 16] * near[b, i + 16]
+        second = weights[b, i + 32] * near[b, i + 32] + weights[b, i + 48] * near[b, i + 48]
+        part[1, i] = first + second
+    for i in range(4):
+        part[2, i] = (part[1, i] + part[1, i + 4]) + (part[1, i + 8] + part[1, i + 12])
+    return np.float64((part[2, 0] + part[2, 1]) + (part[2, 2] + part[2, 3]))
+
+
+@njit(**INNER)
+def draw(work, total):
+    """Copy to ``work.point`` a row drawn in proportion to its share of the cost ``total``."""
+    near, weights, share = work.dist[NEAR], work.weights, work.share
+    tiles, point, random = work.tiles, work.point, work.random
+    random[1] += np.uint64(1)
+    target = uniform(random[0], np.int64(random[1])) * total
+    b = 0
+    while b < share.shape[0] - 1 and (target >= share[b] or share[b] == 0):
+        target -= share[b]
+        b += 1
+    while share[b] == 0 and b > 0:  # the target lay beyond the last share by rounding
+        b -= 1
+    chosen = 0
+    for i in range(WIDTH):
+        part = weights[b, i] * near[b, i]
+        if part > 0:
+            chosen = i
+            target -= part
+            if target < 0:
+                break
+    for f in range(tiles.shape[1]):
+        point[f] = tiles[b, f, chosen]
+
+
+@njit(**INNER, fastmath={"nnan", "nsz"})
+def absorb(near, follow, own, fresh, b, j):
+    """Take center j, at distances ``fresh``, into the two nearest of a tile's rows."""
+    for i in range(WIDTH):
+        new, best, second = fresh[b, i], near[b, i], follow[b, i]
+        own[b, i] = j if new < best else own[b, i]
+        follow[b, i] = min(second, max(best, new))
+        near[b, i] = min(best, new)
+
+
+@njit(**INNER)
+def place(work, j):
+    """Put center j at the point on trial."""
+    centers, point = work.centers, work.point
+    for f in range(centers.shape[1]):
+        centers[j >> 2, f, j & 3] = point[f]
+
+
+@njit(**INNER)
+def closer(fresh, follow, b):
+    """How many rows of a tile have the center on trial among their two nearest."""
+    count = np.int32(0)
+    for i in range(WIDTH):
+        count += np.int32(1) if fresh[b, i] < follow[b, i] else np.int32(0)
+    return count
+
+
+@njit(**INNER)
+def least_of(values):
+    """Index of the least value, the lowest on ties."""
+    least = 0
+    for j in range(values.shape[0]):
+        if values[j] < values[least]:
+            least = j
+    return least
+
+
+@njit(**INNER)
+def tally(work):
+    """Sum and weight of the rows of each center."""
+    own, mass, sums = work.own, work.stats[MASS], work.sums
+    tiles, weights = work.tiles, work.weights
+    for j in range(mass.shape[0]):
+        mass[j] = 0
+        for f in range(sums.shape[1]):
+            sums[j, f] = 0
+    for b in range(own.shape[0]):
+        for i in range(WIDTH):
+            weight, j = np.float64(weights[b, i]), own[b, i]
+            mass[j] += weight
+            for f in range(sums.shape[1]):
+                sums[j, f] += weight * tiles[b, f, i]
+
+
+@njit(**INNER)
+def recenter(work):
+    """Move the centers to the means of their rows; return the greatest two moves and whose."""
+    mass, shift, sums, centers = work.stats[MASS], work.stats[SHIFT], work.sums, work.centers
+    first, second, whose = 0.0, 0.0, -1
+    for j in range(mass.shape[0]):
+        moved = 0.0
+        if mass[j] > 1e-12:
+            for f in range(sums.shape[1]):
+                new = np.float32(sums[j, f] / mass[j])
+                diff = np.float64(new) - centers[j >> 2, f, j & 3]
+                moved += diff * diff
+                centers[j >> 2, f, j & 3] = new
+        moved = math.sqrt(moved) * 1.000001
+        shift[j] = moved
+        if moved > first:
+            first, second, whose = moved, first, j
+        elif moved > second:
+            second = moved
+    return first, second, whose
+
+
+@njit(**INNER)
+def explained_by(work):
+    """Sum of |sum|^2 / weight over the centers: by how much it rises, the cost falls."""
+    mass, sums = work.stats[MASS], work.sums
+    total = 0.0
+    for j in range(mass.shape[0]):
+        if mass[j] > 1e-12:
+            part = 0.0
+            for f in range(sums.shape[1]):
+                part += sums[j, f] * sums[j, f]
+            total += part / mass[j]
+    return total
+
+
+@njit(**INNER)
+def loosen(work, first, second, whose):
+    """Loosen the bounds by the moves; list the rows whose center may have changed."""
+    near, follow, own, rows = (
+        work.dist[NEAR],
+        work.dist[NEXT],
+        work.own,
+        work.rows,
+    )
+    shift = work.stats[SHIFT]
+    count = 0
+    for b in range(near.shape[0]):
+        for i in range(WIDTH):
+            j = own[b, i]
+            near[b, i] += np.float32(shift[j])
+            follow[b, i] -= np.float32(second if j == whose else first)
+            rows[count] = b * WIDTH + i
+            count += near[b, i] >= follow[b, i]
+    return count
+
+
+@shared(void(workspace_type, int64, int64), fastmath={"contract", "nnan", "nsz"})
+def score_tile(work, b, few):
+    """Two nearest centers of each row of tile b, four centers and two features at a time.
+
+    Tile -1 is that of rows gathered. With ``few``, these are the first so many fours of few.
+    """
+    tiles, centers, scores, labels = work.tiles, work.centers, work.scores, work.labels
+    if b < 0:
+        tiles, b = work.tile, 0
+    if few > 0:
+        centers = work.few[:few]
     for i in range(WIDTH):
         scores[4, i] = scores[5, i] = NEVER
         labels[i] = 0
@@ -121,22 +280,22 @@ def score_tile(tiles, b, centers, scores, labels):
             labels[i] = j
 
 
-@njit(**INNER)
-def scan(work, score, count):
+@shared(int64(workspace_type, int64))
+def scan(work, count):
     """Two nearest centers of the first ``count`` rows listed; return how many changed the nearest.
 
     Those move from the sum of the one center to that of the other.
     """
     near, follow, own = work.dist[NEAR], work.dist[NEXT], work.own
     rows, tile, scores, labels = work.rows, work.tile, work.scores, work.labels
-    changed = 0
+    tiles, changed = work.tiles, 0
     for start in range(0, count, WIDTH):
         many = min(WIDTH, count - start)
         for i in range(many):
             b, lane = rows[start + i] >> 6, rows[start + i] & 63
             for f in range(tile.shape[1]):
-                tile[0, f, i] = work.tiles[b, f, lane]
-        score(tile, 0, work.centers, scores, labels)
+                tile[0, f, i] = tiles[b, f, lane]
+        score_tile(work, -1, 0)
         for i in range(many):
             b, lane = rows[start + i] >> 6, rows[start + i] & 63
             if labels[i] != own[b, lane]:
@@ -146,14 +305,14 @@ def scan(work, score, count):
     return changed
 
 
-@njit(**INNER)
-def scan_all(work, score):
+@shared(int64(workspace_type))
+def scan_all(work):
     """Likewise for every row."""
     near, follow, own = work.dist[NEAR], work.dist[NEXT], work.own
     scores, labels = work.scores, work.labels
     changed = 0
     for b in range(near.shape[0]):
-        score(work.tiles, b, work.centers, scores, labels)
+        score_tile(work, b, 0)
         for i in range(WIDTH):
             if labels[i] != own[b, i]:
                 changed += 1
@@ -165,33 +324,7 @@ def scan_all(work, score):
     return changed
 
 
-@njit(**INNER)
-def move_row(work, b, i, new):
-    """Move a row from the sum of one center to that of another."""
-    old, mass, sums = work.own[b, i], work.stats[MASS], work.sums
-    weight = np.float64(work.weights[b, i])
-    mass[old] -= weight
-    mass[new] += weight
-    for f in range(sums.shape[1]):
-        value = weight * work.tiles[b, f, i]
-        sums[old, f] -= value
-        sums[new, f] += value
-    work.own[b, i] = new
-
-
-@njit(**INNER, fastmath={"contract"})
-def share_of(near, weights, b, part):
-    """Cost of a tile: summed by folding it in half, an order that vectorises."""
-    for i in range(16):
-        first = weights[b, i] * near[b, i] + weights[b, i + 16] * near[b, i + 16]
-        second = weights[b, i + 32] * near[b, i + 32] + weights[b, i + 48] * near[b, i + 48]
-        part[1, i] = first + second
-    for i in range(4):
-        part[2, i] = (part[1, i] + part[1, i + 4]) + (part[1, i + 8] + part[1, i + 12])
-    return np.float64((part[2, 0] + part[2, 1]) + (part[2, 2] + part[2, 3]))
-
-
-@njit(**INNER)
+@shared(float64(workspace_type))
 def cost_of(work):
     """Cost of every tile, and the loss of removing each center; return the cost."""
     near, follow, own, loss = (
@@ -200,67 +333,19 @@ def cost_of(work):
         work.own,
         work.stats[LOSS],
     )
+    weights, share, scores = work.weights, work.share, work.scores
     for j in range(loss.shape[0]):
         loss[j] = 0
     total = 0.0
-    for b in range(work.tiles.shape[0]):
-        work.share[b] = share_of(near, work.weights, b, work.scores)
-        total += work.share[b]
+    for b in range(near.shape[0]):
+        share[b] = share_of(near, weights, b, scores)
+        total += share[b]
         for i in range(WIDTH):
-            loss[own[b, i]] += work.weights[b, i] * (follow[b, i] - near[b, i])
+            loss[own[b, i]] += weights[b, i] * (follow[b, i] - near[b, i])
     return total
 
 
-@njit(**INNER)
-def draw(work, total):
-    """Copy to ``work.point`` a row drawn in proportion to its share of the cost ``total``."""
-    near, weights = work.dist[NEAR], work.weights
-    target = _random(work) * total
-    b = 0
-    while b < work.share.shape[0] - 1 and (target >= work.share[b] or work.share[b] == 0):
-        target -= work.share[b]
-        b += 1
-    while work.share[b] == 0 and b > 0:  # the target lay beyond the last share by rounding
-        b -= 1
-    chosen = 0
-    for i in range(WIDTH):
-        part = weights[b, i] * near[b, i]
-        if part > 0:
-            chosen = i
-            target -= part
-            if target < 0:
-                break
-    for f in range(work.tiles.shape[1]):
-        work.point[f] = work.tiles[b, f, chosen]
-
-
-@njit(**INNER, fastmath={"nnan", "nsz"})
-def absorb(near, follow, own, fresh, b, j):
-    """Take center j, at distances ``fresh``, into the two nearest of a tile's rows."""
-    for i in range(WIDTH):
-        new, best, second = fresh[b, i], near[b, i], follow[b, i]
-        own[b, i] = j if new < best else own[b, i]
-        follow[b, i] = min(second, max(best, new))
-        near[b, i] = min(best, new)
-
-
-@njit(**INNER)
-def place(work, j):
-    """Put center j at the point on trial."""
-    for f in range(work.tiles.shape[1]):
-        work.centers[j // 4, f, j % 4] = work.point[f]
-
-
-@njit(**INNER)
-def closer(fresh, follow, b):
-    """How many rows of a tile have the center on trial among their two nearest."""
-    count = np.int32(0)
-    for i in range(WIDTH):
-        count += np.int32(1) if fresh[b, i] < follow[b, i] else np.int32(0)
-    return count
-
-
-@njit(**INNER)
+@shared(float64(workspace_type))
 def weigh(work):
     """Gain by the center on trial; ``change`` is what giving up each center for it would cost."""
     near, follow, fresh, own = (
@@ -269,17 +354,17 @@ def weigh(work):
         work.dist[FRESH],
         work.own,
     )
-    loss, change = work.stats[LOSS], work.stats[CHANGE]
+    loss, change, weights = work.stats[LOSS], work.stats[CHANGE], work.weights
     for j in range(loss.shape[0]):
         change[j] = loss[j]
     gain = 0.0
-    for b in range(work.tiles.shape[0]):
+    for b in range(near.shape[0]):
         if closer(fresh, follow, b) == 0:
             continue
         for i in range(WIDTH):
             new = fresh[b, i]
             if new < follow[b, i]:
-                weight = np.float64(work.weights[b, i])
+                weight = np.float64(weights[b, i])
                 if new < near[b, i]:
                     gain += weight * (near[b, i] - new)
                     change[own[b, i]] -= weight * (follow[b, i] - near[b, i])
@@ -288,106 +373,24 @@ def weigh(work):
     return gain
 
 
-@njit(**INNER)
-def least_of(values):
-    """Index of the least value, the lowest on ties."""
-    least = 0
-    for j in range(values.shape[0]):
-        if values[j] < values[least]:
-            least = j
-    return least
-
-
-@njit(**INNER)
-def swap(work, score, j):
+@shared(void(workspace_type, int64))
+def swap(work, j):
     """Put the point on trial in the place of center j."""
     near, follow, fresh = work.dist[NEAR], work.dist[NEXT], work.dist[FRESH]
     own, rows, gone = work.own, work.rows, work.dist[GONE]
-    for f in range(work.tiles.shape[1]):
-        work.spare[f] = work.centers[j // 4, f, j % 4]
-    sweep(work.tiles, work.spare, gone)
+    centers, spare = work.centers, work.spare
+    for f in range(centers.shape[1]):
+        spare[f] = centers[j >> 2, f, j & 3]
+    sweep(work.tiles, spare, gone)
     place(work, j)
-    count = np.int64(0)  # the literal would have a scan compiled for it
-    for b in range(work.tiles.shape[0]):
+    count = 0
+    for b in range(near.shape[0]):
         for i in range(WIDTH):
             rows[count] = b * WIDTH + i
             count += own[b, i] == j or gone[b, i] <= follow[b, i] * ROUNDED
         if closer(fresh, follow, b) > 0:
             for i in range(WIDTH):
                 if fresh[b, i] < near[b, i] and own[b, i] != j:
-                    move_row(work, b, i, j)
+                    move_row(work, b, i, np.int32(j))
             absorb(near, follow, own, fresh, b, np.int32(j))
-    scan(work, score, count)
-
-
-@njit(**INNER)
-def tally(work):
-    """Sum and weight of the rows of each center."""
-    own, mass = work.own, work.stats[MASS]
-    for j in range(mass.shape[0]):
-        mass[j] = 0
-        for f in range(work.sums.shape[1]):
-            work.sums[j, f] = 0
-    for b in range(work.tiles.shape[0]):
-        for i in range(WIDTH):
-            weight, j = np.float64(work.weights[b, i]), own[b, i]
-            mass[j] += weight
-            for f in range(work.tiles.shape[1]):
-                work.sums[j, f] += weight * work.tiles[b, f, i]
-
-
-@njit(**INNER)
-def recenter(work):
-    """Move the centers to the means of their rows; return the greatest two moves and whose."""
-    mass, shift = work.stats[MASS], work.stats[SHIFT]
-    first, second, whose = 0.0, 0.0, -1
-    for j in range(mass.shape[0]):
-        moved = 0.0
-        if mass[j] > 1e-12:
-            for f in range(work.tiles.shape[1]):
-                new = np.float32(work.sums[j, f] / mass[j])
-                diff = np.float64(new) - work.centers[j // 4, f, j % 4]
-                moved += diff * diff
-                work.centers[j // 4, f, j % 4] = new
-        moved = math.sqrt(moved) * 1.000001
-        shift[j] = moved
-        if moved > first:
-            first, second, whose = moved, first, j
-        elif moved > second:
-            second = moved
-    return first, second, whose
-
-
-@njit(**INNER)
-def explained_by(work):
-    """Sum of |sum|^2 / weight over the centers: by how much it rises, the cost falls."""
-    mass = work.stats[MASS]
-    total = 0.0
-    for j in range(mass.shape[0]):
-        if mass[j] > 1e-12:
-            part = 0.0
-            for f in range(work.tiles.shape[1]):
-                part += work.sums[j, f] * work.sums[j, f]
-            total += part / mass[j]
-    return total
-
-
-@njit(**INNER)
-def loosen(work, first, second, whose):
-    """Loosen the bounds by the moves; list the rows whose center may have changed."""
-    near, follow, own, rows = (
-        work.dist[NEAR],
-        work.dist[NEXT],
-        work.own,
-        work.rows,
-    )
-    shift = work.stats[SHIFT]
-    count = 0
-    for b in range(near.shape[0]):
-        for i in range(WIDTH):
-            j = own[b, i]
-            near[b, i] += np.float32(shift[j])
-            follow[b, i] -= np.float32(second if j == whose else first)
-            rows[count] = b * WIDTH + i
-            count += near[b, i] >= follow[b, i]
-    return count
+    scan(work, count)

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from dkmeans._typing import AnyArray, Floats, Ints
-from dkmeans.engine.compiled import ALLOCATES, ENTRY, INNER
+from dkmeans.engine.compiled import ALLOCATES, EITHER, ENTRY, INNER
 from dkmeans.engine.grid import Grid
 from dkmeans.engine.kernels import Scorer, assign_tile, scratch_for, sq_tile
 from dkmeans.engine.margin_kernels import margin_tile
@@ -23,7 +23,7 @@ from dkmeans.engine.vectors import EIGHT
 COPIED = 512  # sums of as many numbers have copies
 
 
-@njit(nogil=True)
+@njit(**EITHER)
 def add_exact(limbs, value):
     """Add a float64 to the exact sum ``limbs``; see ``exact.py``."""
     bits = np.float64(abs(value)).view(np.int64)
@@ -212,18 +212,35 @@ def lloyd(
         (table, copies, base),
         (far_keys, far_rows),
         (labels, margins, reach),
-        plain,
-        measure,
+        (plain, True, measure),
     )
     if plain and not np.shares_memory(table, sums):
         sums[:, 0] += table[:, :d].reshape(copies, k, d).sum(axis=0)
     return found
 
 
+def reassign(X: AnyArray, scorer: Scorer, labels: Ints, margins: Floats, reach: Floats) -> None:
+    """Write label and margin of each row of X (n, d); ``reach`` (k,) as in ``margin_tile``.
+
+    By the function that sums them as well, so that no other has to be compiled.
+    """
+    scratch, rows = scratch_for(X, scorer), (labels, margins, reach)
+    _lloyd(X, _FLOATS, scorer, scratch, *_NOTHING, rows, (False, False, False))
+
+
+_FLOATS, _INTS = np.empty(0), np.empty(0, np.int64)
+_NOTHING = (
+    Grid(_FLOATS, _FLOATS.reshape(0, 0), _FLOATS),
+    (_INTS.reshape(0, 0, 0), _INTS.reshape(0, 0), _INTS, _INTS),
+    (_INTS.reshape(0, 0), 1, _FLOATS),
+    (_FLOATS, _INTS),
+)
+
+
 @njit(**ENTRY)
-def _lloyd(X, weights, scorer, scratch, grid, totals, plainly, farthest, rows, plain, measure):
-    (sums, masses, counts, inertia), (table, copies, base) = totals, plainly
-    (far_keys, far_rows), (labels, margins, reach) = farthest, rows
+def _lloyd(X, weights, scorer, scratch, grid, totals, plainly, farthest, rows, wanted):
+    (plain, add, measure), (sums, masses, counts, inertia) = wanted, totals
+    (table, copies, base), (far_keys, far_rows), (labels, margins, reach) = plainly, farthest, rows
     found, sq, step = scratch.labels, scratch.sq, scratch.sq.shape[0]
     size, bad = np.int64(0), np.int64(-1)
     for start in range(0, X.shape[0], step):
@@ -232,10 +249,11 @@ def _lloyd(X, weights, scorer, scratch, grid, totals, plainly, farthest, rows, p
         if margins.shape[0] > 0:
             margin_tile(start, m, scorer, scratch, margins, reach)
         bad = _first_left_out(found, start, m, bad, labels)
-        count_tile(start, m, found, weights, grid.weights, masses, counts)
+        if add:
+            count_tile(start, m, found, weights, grid.weights, masses, counts)
         if plain:
             add_rows(X, start, m, found, base, table, sums.shape[0], copies)
-        else:
+        elif add:
             _add_tile_levels(X, start, m, found, weights, grid, base, sums)
         if measure:
             sq_tile(X, start, m, scorer.exact, found, scratch.squares, sq)
