@@ -62,7 +62,7 @@ def test_what_is_not_finite_is_named():
 def test_a_matrix_in_memory_stays_in_this_process_though_there_is_a_cluster(dense):
     options = {"random_state": 0, "residency": "stream"}
     alone = KMeans(5, **options).fit(sp.csr_matrix(dense))
-    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None):
+    with Client(processes=False, n_workers=1, threads_per_worker=1, dashboard_address=":0"):
         beside = KMeans(5, **options).fit(sp.csr_matrix(dense))
         labels = beside.predict(sp.csr_matrix(dense))
     np.testing.assert_array_equal(alone.cluster_centers_, beside.cluster_centers_)

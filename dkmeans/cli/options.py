@@ -349,7 +349,7 @@ def _started(workers: int) -> Iterator[None]:
                     n_workers=workers,
                     threads_per_worker=max(1, CPU_COUNT // workers),
                     processes=True,
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",
                     silence_logs=logging.CRITICAL,  # what a task raises is told in one line
                 )
             )
