@@ -254,7 +254,7 @@ def peak():
         return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
 small, large, folder, k, limit = json.loads(sys.argv[1])
-quantize(small, 8, random_state=0).write(labels=folder + "/warm.zarr")
+quantize(small, 8, random_state=0).write(labels=folder + "/warm.zarr", overwrite=True)
 with open("/proc/self/clear_refs", "w") as refs:
     refs.write("5")  # the peak is what there is now: a child begins with that of its parent
 before = peak()
@@ -271,7 +271,7 @@ def _memory(path: Path, folder: Path) -> str:
     small = make_tiff(folder / "small.tif", 300, seed=1)
     given = json.dumps([str(small), str(path), str(folder), FEW, LIMIT])
     command: Sequence[str] = [sys.executable, "-c", _CHILD, given]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     peak, passes = json.loads(done.stdout.splitlines()[-1])
     return (
         f"memory_limit = {LIMIT!r}, k = {FEW}, labels written: the peak of a process was"

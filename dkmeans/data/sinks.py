@@ -241,7 +241,8 @@ def _write_file(
     table = pa.table([np.ascontiguousarray(column) for column in block.T], names=list(names))
     path = f"{folder}/part-{block_id[0]:0{digits}d}.parquet"
     if "://" not in folder:
-        pq.write_table(table, path, row_group_size=layout.chunk_rows)
+        with open(path, "wb") as file:  # closed by an error too, which else holds on to it
+            pq.write_table(table, file, row_group_size=layout.chunk_rows)
         return np.array([[len(block)]])
 
     def put() -> None:
