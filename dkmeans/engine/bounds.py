@@ -6,18 +6,19 @@ over the centers that are near enough to matter (Ryšavý and Hamerly 2016).
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.engine.kept import Chunk, Kept
+from dkmeans.engine.threads import in_order
 
 if TYPE_CHECKING:
     from dkmeans.engine.settle import Sums
 
 _GATHERED = 2**22  # bytes of rows that are put together to be assigned anew
+_ALONE = 2**22  # rows x centers x features up to which one thread is faster than several
 _MOST_STALE = 0.5  # share of a chunk from which all of it is assigned anew where it is
 
 
@@ -36,13 +37,7 @@ class KeptRows:
         self._near = ~apart_from(centers, self._reach)  # each is near itself
         self.assigned = 0  # rows, the last time
         self._bounds = [c.margins.copy() for c in self._kept.chunks]
-        many = self._kept.n_rows * centers.size > 2**22 and len(self._kept.chunks) > 1
-        self._pool = ThreadPoolExecutor(threads) if many and threads > 1 else None
-
-    def close(self) -> None:
-        """End the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        self._threads = threads if self._kept.n_rows * centers.size > _ALONE else 1
 
     def follow(self, centers: Floats, sums: Sums) -> bool:
         """Assign the rows to ``centers``; False if others may have changed sides as well."""
@@ -78,8 +73,7 @@ class KeptRows:
             chunk, bounds = self._kept.chunks[at], self._bounds[at]
             return assign_due(chunk, bounds, due, self._limits, scorer, len(self._centers))
 
-        chunks = range(len(self._kept.chunks))
-        found = self._pool.map(one, chunks) if self._pool is not None else map(one, chunks)
+        found = in_order(one, len(self._kept.chunks), self._threads)
         self.assigned = 0
         for chunk, (rows, old, reach, assigned) in zip(self._kept.chunks, found, strict=True):
             self.assigned += assigned

@@ -25,9 +25,9 @@ def zeros(*shape: int) -> Ints:
 def carry(limbs: Ints) -> Ints:
     """The same sums (..., LIMBS), each limb but the last within 32 bits."""
     limbs = limbs.copy()
-    for at in range(LIMBS - 1):
-        limbs[..., at + 1] += limbs[..., at] >> 32
-        limbs[..., at] &= 0xFFFFFFFF
+    while (over := limbs[..., :-1] >> 32).any():  # all limbs at once: two or three rounds do
+        limbs[..., :-1] -= over << 32
+        limbs[..., 1:] += over
     return limbs
 
 

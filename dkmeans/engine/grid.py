@@ -107,8 +107,10 @@ def levels_of(bits: Ints, counts: Ints, grid: Grid) -> Ints:
     sums = (bits - counts[:, None, None] * grid.rows.view(np.int64)).transpose(0, 2, 1)
     if len(grid.rows) > 1:
         return np.ascontiguousarray(sums)
-    single = sums[..., 0]
-    return np.stack([single >> LEVEL_BITS, single & (2**LEVEL_BITS - 1)], axis=-1)
+    levels = np.empty((*sums.shape[:2], 2), np.int64)
+    np.right_shift(sums[..., 0], LEVEL_BITS, out=levels[..., 0])
+    np.bitwise_and(sums[..., 0], 2**LEVEL_BITS - 1, out=levels[..., 1])
+    return levels
 
 
 def total_of(sums: Ints) -> Ints:

@@ -1,9 +1,10 @@
 """The one place that reads the data: a step mapped over the blocks, and a tree that combines.
 
 A *step* is a picklable function ``step(X, weights, offset, block) -> part``; a *part* has a static
-``combine(parts)``. Blocks in memory are mapped by threads, without a task graph. All others are
-mapped by dask's ``map_blocks`` and combined by ``dask.array.reduction``, on the cluster of the
-current ``distributed.Client`` where there is one and on dask's threads otherwise.
+``combine(parts)``. Blocks in memory, and blocks that threads of this process only have to read,
+are mapped without a task graph. All others are mapped by dask's ``map_blocks`` and combined by
+``dask.array.reduction``, on the cluster of the current ``distributed.Client`` where there is one
+and by dask's own scheduler otherwise.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,6 +27,7 @@ from dkmeans.data.buffers import Buffers
 from dkmeans.data.cluster import CLUSTER, Cluster, current_client
 from dkmeans.engine import progress
 from dkmeans.engine.jobs import Away, Job, Outcome, P, Step, finished, stays
+from dkmeans.engine.threads import in_order
 from dkmeans.engine.trees import (
     FAN_IN,
     loading,
@@ -132,7 +133,7 @@ class Passes:
         progress.tell("pass_started", name, blocks.count)
         began = time.perf_counter()
         with ExitStack() as held:
-            if blocks.in_memory:
+            if blocks.in_memory or self._reads_itself(blocks):
                 outcome = self._run_threads(blocks, step)
             else:
                 outcome = self._run_dask(blocks, step, held)
@@ -191,20 +192,25 @@ class Passes:
         configured = dask.config.get("scheduler", None)
         return "threads" if configured in CLUSTER else configured
 
+    def _reads_itself(self, blocks: Blocks) -> bool:
+        """Whether threads of this process read the blocks, and nothing has to be computed."""
+        here = self.cluster is None and self._scheduler() in (None, "threads", "threading")
+        return here and isinstance(blocks.X, Reader) and blocks.weights is None
+
     def _run_threads(self, blocks: Blocks, step: Step[P]) -> Outcome:
         job = Job(step, blocks.offsets, False, sizes=blocks.sizes or ())
-        weights = blocks.weights or (None,) * blocks.count
-        work = zip(
-            cast(tuple[AnyArray, ...], blocks.X),
-            weights,
-            job.offsets or (),
-            range(blocks.count),
-            strict=True,
-        )
-        if self.threads == 1 or blocks.count == 1:
-            return _fold(job(*item) for item in work)
-        with ThreadPoolExecutor(self.threads) as pool:
-            return _fold(pool.map(lambda item: job(*item), work))
+        if isinstance(blocks.X, Reader):
+            together = self._together(blocks)
+            job = replace(job, reader=blocks.X, buffers=self._buffers, together=together)
+            tasks = -(-blocks.count // together)
+            return _fold(in_order(lambda task: job.read(None, task), tasks, self.threads))
+        X, weights = cast(tuple[AnyArray, ...], blocks.X), blocks.weights or (None,) * blocks.count
+        offsets = cast(tuple[int, ...], job.offsets)
+
+        def one(block: int) -> Outcome:
+            return job(X[block], weights[block], offsets[block], block)
+
+        return _fold(in_order(one, blocks.count, self.threads))
 
     def _together(self, blocks: Blocks, tasks: int = 1) -> int:
         """Small blocks that share so many tasks, which cost more than they do."""

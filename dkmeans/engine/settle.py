@@ -145,11 +145,7 @@ def settle(partial: Partial, course: Course, rules: Rules, threads: int) -> Sett
         rows = StayingRows(kept, course.centers)
     elif kept is not None and not kept.tells_nothing:
         rows = KeptRows(kept, course.centers, threads)
-    try:
-        course, taken, done = _steps(sums, rows, course, rules)
-    finally:
-        if rows is not None:
-            rows.close()
+    course, taken, done = _steps(sums, rows, course, rules)
     return Settled(
         course,
         taken,

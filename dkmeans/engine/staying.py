@@ -9,7 +9,6 @@ may be repeated, or be done anew by another worker, like any other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from dkmeans._typing import Floats, Ints
 from dkmeans.engine.bounds import apart_from, assign_due, lengths_of, rounding
 from dkmeans.engine.grid import Grid, levels_of
 from dkmeans.engine.kept import Chunk, Kept
+from dkmeans.engine.threads import in_order
 
 if TYPE_CHECKING:
     from dkmeans.engine.settle import Sums
@@ -60,10 +60,8 @@ class FollowStep:
 
     def __call__(self, chunks: Sequence[Chunk], threads: int) -> Moved:
         shares = [chunks[at::threads] for at in range(max(1, min(threads, len(chunks))))]
-        if len(shares) == 1:
-            return self._moved(chunks)
-        with ThreadPoolExecutor(len(shares)) as pool:
-            return Moved.combine(list(pool.map(self._moved, shares)))
+        found = in_order(lambda at: self._moved(shares[at]), len(shares), threads)
+        return Moved.combine(list(found))
 
     @cached_property
     def scorer(self) -> Any:
@@ -94,9 +92,6 @@ class StayingRows:
     def __init__(self, kept: Kept, centers: Floats) -> None:
         self._kept, self._at_pass = kept, centers
         self.assigned = 0  # rows, the last time
-
-    def close(self) -> None:
-        """Nothing: what holds the rows lets go of them."""
 
     def follow(self, centers: Floats, sums: Sums) -> bool:
         """Assign the rows to ``centers``; False if others may have changed sides as well."""
