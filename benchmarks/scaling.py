@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dask
 import dask.array as da
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ import dkmeans
 from benchmarks.passes import Ones, Size, do_nothing, make_store
 from benchmarks.report import Section, Table, by_turns, spread, tell
 from dkmeans.data.blocks import Blocks, Reader, cut, from_dask, from_reader
+from dkmeans.data.cluster import OWN_WORKERS
 from dkmeans.engine import passes as engine_passes
 from dkmeans.engine.memory import BLOCK_BYTES
 from dkmeans.engine.passes import CLUSTER_TASK_BYTES, TASKS_PER_THREAD, Passes
@@ -90,6 +92,7 @@ def workers(count: int) -> Iterator[Any]:
 
     options = {"threads_per_worker": 1, "memory_limit": "3GiB", "dashboard_address": ":0"}
     with (
+        dask.config.set(OWN_WORKERS),
         LocalCluster(n_workers=count, processes=True, **options) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):

@@ -10,6 +10,7 @@ import time
 from importlib.metadata import entry_points
 
 import click
+import distributed
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -20,7 +21,7 @@ from click.testing import CliRunner
 
 from dkmeans import History, KMeans, __version__, sweep
 from dkmeans.cli import cli
-from dkmeans.cli.options import Numbers, make_model, parameters
+from dkmeans.cli.options import Numbers, _started, make_model, parameters
 from dkmeans.data.synthetic import Blobs, write_blobs
 
 COMMANDS = ["fit", "sweep", "predict", "plan", "info", "image", "make-data", "demo"]
@@ -151,6 +152,12 @@ def test_worker_processes_find_the_same(stores, here):
     np.testing.assert_array_equal(KMeans.load("m.npz").cluster_centers_, expected.cluster_centers_)
     labels = ds.dataset("labels.parquet").to_table()["label"].to_numpy()
     np.testing.assert_array_equal(labels, expected.labels_)
+
+
+def test_worker_processes_use_memory_again():
+    with _started(1):
+        environments = distributed.get_client().run(lambda: dict(os.environ))
+    assert ["MALLOC_TRIM_THRESHOLD_" in found for found in environments.values()] == [False]
 
 
 def test_defaults_of_sweeps_are_those_of_the_estimator():

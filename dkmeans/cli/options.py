@@ -339,11 +339,14 @@ def _connected(address: str, security: Any) -> Iterator[None]:
 def _started(workers: int) -> Iterator[None]:
     import logging
 
+    import dask
     from dask.system import CPU_COUNT
     from distributed import Client, LocalCluster
 
+    from dkmeans.data.cluster import OWN_WORKERS
+
     with contextlib.ExitStack() as stack:
-        with deaf():  # the workers; a Ctrl-C is for this process, which then stops them
+        with deaf(), dask.config.set(OWN_WORKERS):  # a Ctrl-C is for this process, which stops them
             local = stack.enter_context(
                 LocalCluster(
                     n_workers=workers,
