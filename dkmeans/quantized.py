@@ -223,7 +223,9 @@ class Quantized:
                 kind = image_sinks.kind_of_output(labels, image_sinks.LABELS)
                 partial = stack.enter_context(replacing(labels, overwrite, folder=kind == ".zarr"))
                 picture = self._labels_picture()
-                store = stack.enter_context(image_sinks.writing_labels(partial, kind, picture))
+                store = stack.enter_context(
+                    image_sinks.writing_labels(partial, kind, picture, threads)
+                )
                 marks = self._storing(marks, store)
                 if image is None or dither:
                     deque(marks, maxlen=0)
@@ -236,7 +238,7 @@ class Quantized:
                 self._painter().indices if picture.palette is not None else self._painter().painted
             )
             lines = iter([self._dithered(threads)]) if dither else map(paint, marks)
-            image_sinks.write_picture(partial, kind, lines, picture)
+            image_sinks.write_picture(partial, kind, lines, picture, threads)
 
     def check_outputs(
         self,

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from dkmeans.engine.threads import in_order
+from dkmeans.data.threads import in_order
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

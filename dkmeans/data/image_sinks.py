@@ -17,6 +17,7 @@ from dkmeans._typing import AnyArray, Floats
 from dkmeans.data.geotiff import Place, check_geotiff, writing_geotiff
 from dkmeans.data.nodata import GDAL_TAG
 from dkmeans.data.outputs import check_output, replacing
+from dkmeans.data.zarr_writer import create_chunked
 from dkmeans.errors import MissingExtraError, OutputError
 
 PICTURES = (".png", ".tif", ".tiff", ".zarr")
@@ -96,29 +97,36 @@ def check_labels(path: str | os.PathLike[str], picture: Picture) -> None:
         check_geotiff(picture)
 
 
-def write_picture(path: str, kind: str, lines: Iterable[AnyArray], picture: Picture) -> None:
+def write_picture(
+    path: str, kind: str, lines: Iterable[AnyArray], picture: Picture, threads: int
+) -> None:
     """Write the next lines of a picture, as many at a time as there come, to a new file or folder.
 
     Parameters
     ----------
     kind : one of ``PICTURES``.
     """
-    writers = {".png": _write_png, ".zarr": _write_zarr}
-    tiff = _write_tiff if picture.place is None else _write_geotiff
-    writers.get(kind, tiff)(path, lines, picture)
+    if kind == ".zarr":
+        store = LineStore(path, picture, threads)
+        for some in lines:
+            store.write(some)
+    elif kind == ".png":
+        _write_png(path, lines, picture)
+    else:
+        tiff = _write_tiff if picture.place is None else _write_geotiff
+        tiff(path, lines, picture)
 
 
 class LineStore:
     """A Zarr array that is written from the first line to the last."""
 
-    def __init__(self, path: str, picture: Picture) -> None:
-        import zarr
-
+    def __init__(self, path: str, picture: Picture, threads: int) -> None:
         self._axis = picture.channel_axis if len(picture.shape) == 3 else 2
         chunk = tuple(min(c, s) for c, s in zip(picture.chunk, picture.shape[:2], strict=True))
         names = None if picture.names is None else picture.names[: len(picture.shape)]
-        self._array = zarr.create_array(
+        self._array = create_chunked(
             path,
+            threads,
             shape=self._ordered(picture.shape),
             chunks=self._ordered((*chunk, *picture.shape[2:])),
             dtype=picture.dtype,
@@ -135,15 +143,14 @@ class LineStore:
 
     def write(self, lines: AnyArray) -> None:
         """Write the lines that follow."""
-        rows = slice(self._next, self._next + len(lines))
+        start, self._next = self._next, self._next + len(lines)
         if lines.ndim == 3:
             lines = np.moveaxis(lines, 2, self._axis)
-        self._array[(slice(None), rows) if self._axis == 0 else rows] = lines
-        self._next = rows.stop
+        self._array.write(lines, start, axis=1 if self._axis == 0 else 0)
 
 
 @contextmanager
-def writing_labels(path: str, kind: str, picture: Picture) -> Iterator[Any]:
+def writing_labels(path: str, kind: str, picture: Picture, threads: int) -> Iterator[Any]:
     """What labels are written to, some lines after others, by its method ``write``.
 
     Parameters
@@ -151,16 +158,10 @@ def writing_labels(path: str, kind: str, picture: Picture) -> Iterator[Any]:
     kind : one of ``LABELS``.
     """
     if kind == ".zarr":
-        yield LineStore(path, picture)
+        yield LineStore(path, picture, threads)
         return
     with writing_geotiff(path, picture) as file:
         yield file
-
-
-def _write_zarr(path: str, lines: Iterable[AnyArray], picture: Picture) -> None:
-    store = LineStore(path, picture)
-    for some in lines:
-        store.write(some)
 
 
 def _write_geotiff(path: str, lines: Iterable[AnyArray], picture: Picture) -> None:

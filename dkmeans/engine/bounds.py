@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans.data.threads import in_order
 from dkmeans.engine.kept import Chunk, Kept
-from dkmeans.engine.threads import in_order
 
 if TYPE_CHECKING:
     from dkmeans.engine.settle import Sums

@@ -25,9 +25,9 @@ from dkmeans._typing import AnyArray
 from dkmeans.data.blocks import Blocks, Reader
 from dkmeans.data.buffers import Buffers
 from dkmeans.data.cluster import CLUSTER, Cluster, current_client
+from dkmeans.data.threads import in_order
 from dkmeans.engine import progress
 from dkmeans.engine.jobs import Away, Job, Outcome, P, Step, finished, stays
-from dkmeans.engine.threads import in_order
 from dkmeans.engine.trees import (
     FAN_IN,
     loading,

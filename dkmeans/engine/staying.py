@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dkmeans._typing import Floats, Ints
+from dkmeans.data.threads import in_order
 from dkmeans.engine.bounds import apart_from, assign_due, lengths_of, rounding
 from dkmeans.engine.grid import Grid, levels_of
 from dkmeans.engine.kept import Chunk, Kept
-from dkmeans.engine.threads import in_order
 
 if TYPE_CHECKING:
     from dkmeans.engine.settle import Sums
