@@ -25,8 +25,8 @@ from benchmarks.report import Section, Table, mark, tell
 SIDE, QUICK_SIDE = 10_000, 300
 LIMIT = "256 MB"
 THREADS = 2
-REPEATS, QUICK_REPEATS = 3, 1
-SLOW_REPEATS = 1  # of what takes a minute or so at full size
+REPEATS, QUICK_REPEATS = 9, 1
+SLOW_REPEATS = 1  # of what takes a quarter of a minute or more at full size
 PART = 2  # times as high and wide is the picture as the part of it for what takes many minutes
 WARM_SIDE = 2400  # of a picture whose colours are many enough to be counted as those of a large one
 FEW, MANY = 16, 256
@@ -213,7 +213,7 @@ def _many(image: Array, repeats: int) -> list[Contender]:
         Contender("Pillow maxcoverage, a part", cover, SLOW_REPEATS, PART),
     ]
     if have("libimagequant"):
-        found.append(Contender("libimagequant", _imagequant(image), repeats))
+        found.append(Contender("libimagequant", _imagequant(image), SLOW_REPEATS))
     return found
 
 

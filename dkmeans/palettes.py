@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -267,11 +266,10 @@ def _cell_palette(cells: Cells, k: int, search: Search) -> Palette | None:
     seeds = search.cell_seeds(k, len(means))
     start = _best_start(means, masses.astype(np.float64), k, search, seeds).cluster_centers_
     labels = np.zeros(len(cells.dense), np.min_scalar_type(k - 1))
-    with ThreadPoolExecutor(default_threads()) as pool:
-        centers = cells.lloyd(start, _CELL_TOL, _MAX_ITER, pool)
-        if centers is None:
-            return None
-        owned = cells.assign(centers, pool, labels)
+    centers = cells.lloyd(start, _CELL_TOL, _MAX_ITER, default_threads())
+    if centers is None:
+        return None
+    owned = cells.assign(centers, default_threads(), labels)
     order = largest_first(owned.masses)
     if len(order) < k:
         return None

@@ -140,12 +140,14 @@ class Quantized:
 
     @cached_property
     def labels(self) -> Any:
-        """Which colour each pixel has, (height, width) int32; lazy where the image is.
+        """Which colour each pixel has, (height, width); lazy where the image is.
+
+        int16, or int32 for more than 32,768 colours.
 
         It is -1 for pixels that take no part: transparent, nodata, or NaN. A DataArray where the
         image is one.
         """
-        labels = self._result("labels", 2, np.dtype(np.int32))
+        labels = self._result("labels", 2, self._painter().label_dtype)
         frame = self.source.said.frame
         return labels if frame is None else frame.labels(labels)
 
@@ -316,7 +318,7 @@ class Quantized:
         names = None if source.said.names is None else source.said.names[:2]
         return Picture(
             source.shape,
-            np.dtype(np.int32),
+            self._painter().label_dtype,
             source.chunk,
             nodata=-1,
             names=names,

@@ -1,7 +1,5 @@
 """Lloyd's algorithm on counts of colours, box after box, is that on the colours one by one."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +10,7 @@ from dkmeans.engine import cell_kernels
 from dkmeans.engine.cells import Cells
 from dkmeans.engine.distinct import Counts, pack, places
 
-POOL = ThreadPoolExecutor(2)
+THREADS = 2
 
 
 def cells_of(colors, weights):
@@ -37,7 +35,7 @@ def check(colors, weights, centers):
     """What each center has, and labels, against the direct formula; ties go to the first."""
     cells, colors, weights = cells_of(colors, weights)
     labels = np.zeros(256**3, np.uint16)
-    owned = cells.assign(centers, POOL, labels)
+    owned = cells.assign(centers, THREADS, labels)
     points = colors.astype(np.float64)
     expected = assign(points, centers)
     np.testing.assert_array_equal(labels[places(pack(colors), 3)], expected)
@@ -95,9 +93,8 @@ def test_iterations_end_where_no_center_moves(threads):
     colors, weights = drawn(3, 3000, 20)
     cells, colors, weights = cells_of(colors, weights)
     start = colors[:: len(colors) // 5][:5].astype(np.float64)
-    with ThreadPoolExecutor(threads) as pool:
-        centers = cells.lloyd(start, 0, 1000, pool)
-        owned = cells.assign(centers, pool)
+    centers = cells.lloyd(start, 0, 1000, threads)
+    owned = cells.assign(centers, threads)
     np.testing.assert_array_equal(owned.means, centers)
     points, slow = colors.astype(np.float64), start
     for _ in range(1000):
@@ -115,12 +112,12 @@ def test_a_tolerance_ends_it_sooner_and_no_worse_than_it_began():
     start = colors[::500].astype(np.float64)
     inertias = []
     for tol in (1.0, 1e-3, 0):
-        centers = cells.lloyd(start, tol, 1000, POOL)
-        inertias.append(cells.assign(centers, POOL).inertia(centers))
-    assert cells.assign(start, POOL).inertia(start) > inertias[0] > inertias[1] > inertias[2]
+        centers = cells.lloyd(start, tol, 1000, THREADS)
+        inertias.append(cells.assign(centers, THREADS).inertia(centers))
+    assert cells.assign(start, THREADS).inertia(start) > inertias[0] > inertias[1] > inertias[2]
 
 
 def test_a_center_without_colours_is_told():
     colors = np.array([[0, 0, 0], [9, 9, 9]], np.uint8)
     cells, _, _ = cells_of(colors, [1, 1])
-    assert cells.lloyd(np.array([[0.0, 0, 0], [200, 0, 0], [8, 8, 8]]), 0, 10, POOL) is None
+    assert cells.lloyd(np.array([[0.0, 0, 0], [200, 0, 0], [8, 8, 8]]), 0, 10, THREADS) is None

@@ -110,14 +110,14 @@ def test_a_table_is_that_of_a_list(X):
     np.testing.assert_array_equal(table.table(X.shape[1]), table.dense)
 
 
-@given(ROWS, st.randoms(use_true_random=False))
-def test_a_lookup_says_what_it_was_told(X, random):
+@given(ROWS, st.randoms(use_true_random=False), st.sampled_from([np.uint8, np.uint16]))
+def test_a_lookup_says_what_it_was_told(X, random, dtype):
     rows = np.unique(X, axis=0)
-    values = np.array([random.randrange(1000) for _ in rows])
+    values = np.array([random.randrange(np.iinfo(dtype).max) for _ in rows], dtype)
     lookup = pickle.loads(pickle.dumps(Lookup(pack(rows), values, X.shape[1])))
     told = {tuple(row): value for row, value in zip(rows.tolist(), values.tolist(), strict=True)}
     labels = lookup.labels(X)
-    assert labels.dtype == np.int32
+    assert labels.dtype == (np.int16 if dtype is np.uint8 else np.int32)
     assert labels.tolist() == [told[tuple(row)] for row in X.tolist()]
 
 

@@ -117,7 +117,7 @@ def test_pixels_without_data_take_no_part(chunks, dims):
 
 def test_what_is_around_the_values_is_kept(found):
     labels, image = found.labels, raster()
-    assert (labels.dims, labels.name, labels.dtype) == (("y", "x"), "labels", np.int32)
+    assert (labels.dims, labels.name, labels.dtype) == (("y", "x"), "labels", np.int16)
     assert labels.attrs == {"long_name": "toa", "_FillValue": -1}
     assert set(labels.coords) == {"y", "x", "height", "spatial_ref"}
     for name in labels.coords:
@@ -435,7 +435,7 @@ def test_a_geotiff_is_read_with_its_nodata_and_written_where_it_is(tmp_path, fou
     one.write(tmp_path / "out.tif", labels=tmp_path / "labels.tif")
     with rasterio.open(tmp_path / "labels.tif") as file:
         assert (file.crs.to_epsg(), file.transform.to_gdal()) == (32633, TRANSFORM)
-        assert (file.nodata, file.dtypes, file.block_shapes) == (-1, ("int32",), [(256, 256)])
+        assert (file.nodata, file.dtypes, file.block_shapes) == (-1, ("int16",), [(256, 256)])
         np.testing.assert_array_equal(file.read(1), one.labels)
     with rasterio.open(tmp_path / "out.tif") as file:
         assert (file.crs.to_epsg(), file.transform.to_gdal()) == (32633, TRANSFORM)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans.data.threads import in_order
 
 N_BYTES = 32 * (8**6 + 8**5 + 8**4 + 8**3)  # of masses and sums of the boxes of all levels
 _TURNS = 16  # in which threads take the boxes, of which some have far more in them than others
@@ -83,7 +83,7 @@ class Cells:
         some = masses > 0
         return self.sums[level][some] / masses[some][:, None], masses[some]
 
-    def assign(self, centers: Floats, pool: ThreadPoolExecutor, labels: Ints = _NO_LABELS) -> Owned:
+    def assign(self, centers: Floats, threads: int, labels: Ints = _NO_LABELS) -> Owned:
         """Give each colour to its nearest center (k, 3), the first of equally near ones.
 
         ``labels`` (256**3,) get the number of that center, in the order of the codes.
@@ -97,12 +97,10 @@ class Cells:
             )
             return masses, sums
 
-        masses, sums = zip(*pool.map(assigned, range(_TURNS)), strict=True)
+        masses, sums = zip(*in_order(assigned, _TURNS, threads), strict=True)
         return Owned(np.sum(masses, axis=0), np.sum(sums, axis=0), self.square)
 
-    def lloyd(
-        self, centers: Floats, tol: float, max_iter: int, pool: ThreadPoolExecutor
-    ) -> Floats | None:
+    def lloyd(self, centers: Floats, tol: float, max_iter: int, threads: int) -> Floats | None:
         """Iterate from ``centers`` (k, 3); None where one of them is left without colours.
 
         The iterations are Lloyd's from where Nesterov's method goes on to (1983), which takes a
@@ -116,7 +114,7 @@ class Cells:
         """
         before, pace = centers, 1.0
         for _ in range(max_iter):
-            owned = self.assign(centers, pool)
+            owned = self.assign(centers, threads)
             if not owned.masses.all():
                 return None
             means = owned.means

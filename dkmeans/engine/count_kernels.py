@@ -87,7 +87,7 @@ def gather(dense, spread, codes, counts):
 
 @njit(**(ENTRY | ALLOCATES))
 def look_up(rows, spread, table, values):
-    """Write to ``values`` (n,) int32 what ``table`` (256**columns,) has at the code of each row."""
+    """Write to ``values`` (n,) what ``table`` (256**columns,) has at the code of each row."""
     codes = np.empty(PIECE, np.uint32)
     for start in range(0, values.shape[0], PIECE):
         m = min(PIECE, values.shape[0] - start)

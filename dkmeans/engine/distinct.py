@@ -271,12 +271,13 @@ class Lookup:
         return lookup
 
     def labels(self, X: AnyArray, offset: int | None = 0) -> Ints:
-        """Label of each row (n, columns), (n,) int32; any where the row was not counted."""
+        """Label of each row (n, columns), (n,) int16 or int32; any where it was not counted."""
         from dkmeans.engine import count_kernels
 
-        labels = np.empty(len(X), np.int32)
+        table = self._all()
+        labels: Ints = np.empty(len(X), np.int16 if table.itemsize == 1 else np.int32)
         rows = kernel_view(X).reshape(-1)
-        count_kernels.look_up(rows, spread(self.columns), self._all(), labels)
+        count_kernels.look_up(rows, spread(self.columns), table, labels)
         return labels
 
     def _all(self) -> Ints:

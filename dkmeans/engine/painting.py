@@ -19,7 +19,7 @@ class Labeller(Protocol):
     """Says which colour a pixel has."""
 
     def labels(self, X: AnyArray, offset: int | None = 0) -> Ints:
-        """Labels (n,) int32 of pixels (n, bands); -1 for those with NaN."""
+        """Labels (n,), integers, of pixels (n, bands); -1 for those with NaN."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,22 @@ class Painter:
     flat: bool
     nodata: Any = None
 
+    @property
+    def label_dtype(self) -> np.dtype[Any]:
+        """Of labels: of the pixels of a large image, half as many bytes count."""
+        return np.dtype(np.int16 if len(self.colors) <= 2**15 else np.int32)
+
     def mark_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """A label, and how opaque the pixel is where that is told, which no label says."""
-        label = np.dtype(np.int32)
+        label = self.label_dtype
         return np.dtype([("label", label), ("alpha", dtype)]) if self.alpha else label
 
     def labels(self, block: AnyArray) -> Ints:
         """(height, width) of a block (height, width, bands); -1 where a pixel takes no part."""
         bands = self.colors.shape[1]
         rows = np.ascontiguousarray(block[:, :, :bands]).reshape(-1, bands)
-        labels = self.labeller.labels(rows).reshape(block.shape[:2])
+        labels = self.labeller.labels(rows).astype(self.label_dtype, copy=False)
+        labels = labels.reshape(block.shape[:2])
         if self.alpha or self.nodata is not None:
             labels[~taking_part(block, bands, self.alpha, self.nodata)] = -1
         return labels
@@ -130,7 +136,7 @@ class ErrorStep:
 
         totals, sizes = exact.zeros(len(self.models)), []
         for at, (model, colors) in enumerate(zip(self.models, self.colors, strict=True)):
-            labels = model.labels(X, offset)
+            labels = model.labels(X, offset).astype(np.int32, copy=False)
             sum_kernels.cost(X, weights, colors.astype(np.float64), labels, totals[at])
             counted = labels >= 0
             if len(weights):
