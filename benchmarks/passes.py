@@ -111,10 +111,10 @@ def make_store(path: Path, size: Size, codec: Any) -> None:
 
 
 def lloyd_step(X: npt.NDArray[np.float32], k: int) -> LloydStep:
-    """A step in the middle of a fit: centers that one iteration on some rows has moved."""
+    """A step in the middle of a fit: centers that one iteration has moved, no inertia."""
     survey = SurveyStep(survey_streams([0]), k)(X, np.empty(0), 0, 0)
     model = dkmeans.KMeans(k, init="random", n_init=1, max_iter=2, random_state=0).fit(X)
-    return LloydStep(model.cluster_centers_.astype(np.float64), survey.grid)
+    return LloydStep(model.cluster_centers_.astype(np.float64), survey.grid, measure=False)
 
 
 def ways(path: Path, size: Size) -> list[Pass]:

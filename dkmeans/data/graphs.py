@@ -1,17 +1,33 @@
-"""Graphs of dask arrays with fewer tasks: on a cluster, each costs as much as a MiB of rows."""
+"""Dask arrays with fewer tasks, as on a cluster each costs as much as a MiB of rows, or copies."""
 
 from __future__ import annotations
 
+import uuid
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import dask.array as da
+import numpy as np
 from dask._task_spec import List, Task, TaskRef
+from dask.array.core import normalize_chunks, slices_from_chunks
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
+from dkmeans._typing import AnyArray
+
 Graph = Mapping[Hashable, Any]
+
+
+def views_of(array: AnyArray, chunks: Any) -> da.Array:
+    """A dask array of an array in memory; ``da.from_array`` makes a copy of all of it."""
+    name = f"views-{uuid.uuid4().hex}"
+    cut = normalize_chunks(chunks, array.shape, dtype=array.dtype)
+    places = np.ndindex(*map(len, cut))
+    views = {
+        (name, *place): array[at] for place, at in zip(places, slices_from_chunks(cut), strict=True)
+    }
+    return da.Array(views, name, cut, meta=array[(slice(0, 0),) * array.ndim])
 
 
 def gathered(boxes: da.Array, each: int, combine: Callable[[Any], Any]) -> da.Array:
