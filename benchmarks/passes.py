@@ -204,7 +204,8 @@ def run(*, quick: bool = False) -> Section:
         f" 1/64 of their spread, in chunks of {size.chunk_rows:,} rows on a local disk; the files"
         f" are in the system's memory, the arrays do not fit in memory_limit ="
         f" {size.memory_limit // MIB} MiB. k = {size.clusters}. {size.repeats} runs by turns,"
-        " medians. Busy time is that of all threads."
+        " medians. Busy time is that of all threads. A Lloyd pass is one in the middle of a fit of"
+        " algorithm='lloyd': labels and sums, from which the inertia follows without distances."
     )
     header = (
         "pass", "ms", "spread", "times only reading", "times zarr-python", "GB/s",

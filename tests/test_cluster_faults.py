@@ -285,7 +285,7 @@ PAUSING = {  # a worker does no more tasks while it has over 0.7 of its limit
     for name, value in {"PAUSE": "0.7", "SPILL": "False", "TARGET": "False"}.items()
 }
 PAUSED = (
-    "have been paused for 4.00 s (dkmeans.no-workers-timeout in dask's configuration), mostly for"
+    "has been paused for 4.00 s (dkmeans.no-workers-timeout in dask's configuration), mostly for"
     " lack of memory: give them more of it or fewer threads, or lower memory_limit"
 )
 
@@ -298,7 +298,7 @@ def test_workers_that_are_all_paused(cluster, expected, tmp_path):
     with cluster.client() as client:
         run = lambda: fit(client, Rigged(tmp_path), memory_limit="1GiB")  # noqa: E731
         error = judged("all workers paused", expected, run)
-    assert f"all 2 workers of {cluster.address} {PAUSED}" in error
+    assert f"every worker of {cluster.address} (2) {PAUSED}" in error
     for worker in both:
         worker.kill()
     alone = cluster.start_worker(memory="800MiB", **PAUSING)
@@ -306,7 +306,7 @@ def test_workers_that_are_all_paused(cluster, expected, tmp_path):
         run = lambda: fit(client, Rigged(tmp_path, seconds=0.1))  # noqa: E731
         error = judged("all workers paused", expected, run)
     alone.kill()
-    assert f"all 1 workers of {cluster.address} {PAUSED}" in error
+    assert f"every worker of {cluster.address} (1) {PAUSED}" in error
 
 
 def test_workers_that_are_paused_a_while(cluster, expected, tmp_path):

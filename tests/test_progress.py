@@ -3,8 +3,6 @@
 import io
 import os
 import re
-import subprocess
-import sys
 
 import dask.array as da
 import numpy as np
@@ -227,33 +225,13 @@ def test_numbers_are_short():
 
 @pytest.mark.skipif(os.name == "nt", reason="terminals of Unix")
 def test_a_terminal_of_sixty_columns_shows_all_of_it(tmp_path):
-    import fcntl
-    import struct
-    import termios
+    from terminals import shown
 
     write_blobs(Blobs(60_000, 4, 3, spread=9.0), tmp_path / "X.zarr", chunk_rows=4000)
-    master, slave = os.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
     args = "fit X.zarr -k 8 --seed 0 --residency stream --init random --n-init 1 --algorithm lloyd"
-    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dkmeans", *args.split(), "--max-iter", "25"],
-        cwd=tmp_path,
-        env={**environment, "TERM": "xterm", "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.DEVNULL,
-        stderr=slave,
-    )
-    os.close(slave)
-    drawn = b""
-    try:
-        while piece := os.read(master, 4096):
-            drawn += piece
-    except OSError:  # the end of a terminal
-        pass
-    os.close(master)
-    assert process.wait(timeout=60) == 0
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn.decode())
+    drawn = shown(*args.split(), "--max-iter", "25", columns=60, cwd=tmp_path)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn)
     lines = re.split(r"[\r\n]+", plain)
     assert max(len(line) for line in lines) <= 60
-    for shown in (r"pass \d+ \w+", r"\d+/\d+", r"k rows/s|M rows/s", r"MB/s", r"~\d+\.\d% changed"):
-        assert re.search(shown, plain), shown
+    for what in (r"pass \d+ \w+", r"\d+/\d+", r"k rows/s|M rows/s", r"MB/s", r"~\d+\.\d% changed"):
+        assert re.search(what, plain), what

@@ -198,7 +198,7 @@ class Cluster:
         waited = f"for {format_time(patience)} (dkmeans.no-workers-timeout in dask's configuration)"
         if paused:
             return (
-                f"all {paused} workers of {self._address} have been paused {waited}, mostly for"
+                f"every worker of {self._address} ({paused}) has been paused {waited}, mostly for"
                 " lack of memory: give them more of it or fewer threads, or lower memory_limit"
             )
         return (
