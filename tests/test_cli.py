@@ -154,7 +154,8 @@ def test_worker_processes_find_the_same(stores, here):
     np.testing.assert_array_equal(labels, expected.labels_)
 
 
-def test_worker_processes_use_memory_again():
+def test_worker_processes_use_memory_again(monkeypatch):
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)  # which a nanny leaves to others
     with _started(1):
         environments = distributed.get_client().run(lambda: dict(os.environ))
     assert ["MALLOC_TRIM_THRESHOLD_" in found for found in environments.values()] == [False]

@@ -78,7 +78,7 @@ def test_a_terminal_shows_where_a_fit_was_resumed(here, fresh):
     drawn = shown(*fit, *["--fresh"] * fresh, columns=200)
     told = f"resumed from {os.path.abspath('run.ckpt')} at pass 2"
     assert (told in drawn) != fresh
-    assert (b"resumed" in drawn) != fresh
+    assert ("resumed" in drawn) != fresh
 
 
 def test_info_says_what_a_checkpoint_is_of(here):
