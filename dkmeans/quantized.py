@@ -226,7 +226,7 @@ class Quantized:
                 partial = stack.enter_context(replacing(labels, overwrite, folder=kind == ".zarr"))
                 picture = self._labels_picture()
                 store = stack.enter_context(
-                    image_sinks.writing_labels(partial, kind, picture, threads)
+                    image_sinks.writing_lines(partial, kind, picture, threads)
                 )
                 marks = self._storing(marks, store)
                 if image is None or dither:

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from dkmeans.data.graphs import views_of
+from dkmeans.data.graphs import lazy_of
 
 
 def test_views_are_no_copies():
     array = np.arange(24.0).reshape(6, 4)
-    lazy = views_of(array, (4, 4))
+    lazy = lazy_of(array, (4, 4))
     assert (lazy.shape, lazy.chunks, lazy.dtype) == ((6, 4), ((4, 2), (4,)), np.float64)
     np.testing.assert_array_equal(lazy.compute(), array)
     shared = lazy.map_blocks(lambda block: np.array([[np.shares_memory(block, array)]]), dtype=bool)
@@ -15,5 +15,5 @@ def test_views_are_no_copies():
 
 
 def test_views_of_one_array_are_not_mistaken_for_those_of_another():
-    one, other = views_of(np.zeros(3), 2), views_of(np.ones(3), 2)
+    one, other = lazy_of(np.zeros(3), 2), lazy_of(np.ones(3), 2)
     np.testing.assert_array_equal((one + other).compute(), np.ones(3))

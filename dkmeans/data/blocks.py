@@ -12,7 +12,7 @@ import dask.array as da
 import numpy as np
 
 from dkmeans._typing import AnyArray
-from dkmeans.data.graphs import views_of
+from dkmeans.data.graphs import lazy_of
 from dkmeans.errors import DataError
 
 READ_BYTES = 4 * 2**20  # asked of storage at once, unless a chunk has more: bounds its copies
@@ -202,8 +202,6 @@ def _aligned(weights: Any, sizes: tuple[int, ...] | None, count: int) -> da.Arra
         raise DataError(f"sample_weight.shape == {weights.shape}, expected ({sum(sizes)},)")
     elif isinstance(weights, da.Array):
         weights = weights.rechunk((sizes,))
-    elif isinstance(weights, np.ndarray):
-        weights = views_of(weights, (sizes,))
     else:
-        weights = da.from_array(weights, chunks=(sizes,))
+        weights = lazy_of(weights, (sizes,))
     return weights.astype(np.float64)[:, None]

@@ -14,13 +14,13 @@ from dask.array.core import normalize_chunks, slices_from_chunks
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
-from dkmeans._typing import AnyArray
-
 Graph = Mapping[Hashable, Any]
 
 
-def views_of(array: AnyArray, chunks: Any) -> da.Array:
-    """A dask array of an array in memory; ``da.from_array`` makes a copy of all of it."""
+def lazy_of(array: Any, chunks: Any) -> da.Array:
+    """A dask array of another one: of views where it is in memory, which dask would copy whole."""
+    if not isinstance(array, np.ndarray):
+        return da.from_array(array, chunks=chunks, name=False)
     name = f"views-{uuid.uuid4().hex}"
     cut = normalize_chunks(chunks, array.shape, dtype=array.dtype)
     places = np.ndindex(*map(len, cut))

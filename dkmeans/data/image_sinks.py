@@ -106,15 +106,14 @@ def write_picture(
     ----------
     kind : one of ``PICTURES``.
     """
-    if kind == ".zarr":
-        store = LineStore(path, picture, threads)
-        for some in lines:
-            store.write(some)
-    elif kind == ".png":
+    if kind == ".png":
         _write_png(path, lines, picture)
+    elif kind in TIFFS and picture.place is None:
+        _write_tiff(path, lines, picture)
     else:
-        tiff = _write_tiff if picture.place is None else _write_geotiff
-        tiff(path, lines, picture)
+        with writing_lines(path, kind, picture, threads) as store:
+            for some in lines:
+                store.write(some)
 
 
 class LineStore:
@@ -150,8 +149,8 @@ class LineStore:
 
 
 @contextmanager
-def writing_labels(path: str, kind: str, picture: Picture, threads: int) -> Iterator[Any]:
-    """What labels are written to, some lines after others, by its method ``write``.
+def writing_lines(path: str, kind: str, picture: Picture, threads: int) -> Iterator[Any]:
+    """A Zarr array or a GeoTIFF, to which its method ``write`` adds some lines after others.
 
     Parameters
     ----------
@@ -162,12 +161,6 @@ def writing_labels(path: str, kind: str, picture: Picture, threads: int) -> Iter
         return
     with writing_geotiff(path, picture) as file:
         yield file
-
-
-def _write_geotiff(path: str, lines: Iterable[AnyArray], picture: Picture) -> None:
-    with writing_geotiff(path, picture) as file:
-        for some in lines:
-            file.write(some)
 
 
 def _write_tiff(path: str, lines: Iterable[AnyArray], picture: Picture) -> None:

@@ -17,7 +17,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from dkmeans._typing import AnyArray
 from dkmeans.data.geotiff import Place, place_of_file
-from dkmeans.data.graphs import views_of
+from dkmeans.data.graphs import lazy_of
 from dkmeans.data.image_axes import Reordered, find_axes
 from dkmeans.data.nodata import nodata_given, nodata_of
 from dkmeans.data.raster_source import Frame, is_xarray, open_frame
@@ -237,7 +237,7 @@ def _open_array(array: AnyArray, where: str, opening: Opening, said: Said, *, lo
     """An array in memory, in bands of lines."""
     _check(array.shape, array.dtype, where)
     lines = max(1, BLOCK_BYTES // max(1, array[0].nbytes))
-    pixels = views_of(array, (lines, *array.shape[1:]))
+    pixels = lazy_of(array, (lines, *array.shape[1:]))
     return _image(pixels, where, opening, said, chunk=(lines, array.shape[1]), local=local)
 
 

@@ -18,7 +18,7 @@ from dask.system import CPU_COUNT
 
 from dkmeans._typing import AnyArray
 from dkmeans.data.cluster import Cluster, current_client
-from dkmeans.data.graphs import views_of
+from dkmeans.data.graphs import lazy_of
 from dkmeans.data.outputs import check_output, replacing
 from dkmeans.data.remote_outputs import SUCCESS
 from dkmeans.data.retries import patiently
@@ -103,10 +103,8 @@ def write_labels(
     """
     if getattr(labels, "ndim", None) != 1:
         raise OutputError(f"labels must be a 1D array, got {type(labels).__name__}")
-    if isinstance(labels, np.ndarray):
-        labels = views_of(labels, LABEL_ROWS)
-    elif not isinstance(labels, da.Array):
-        labels = da.from_array(labels, chunks=LABEL_ROWS)
+    if not isinstance(labels, da.Array):
+        labels = lazy_of(labels, LABEL_ROWS)
     names = ("label",) if kind_of(path) == "parquet" else None
     layout = Layout(LABEL_ROWS, names, storage_options)
     write_rows(labels, path, layout, overwrite=overwrite, threads=threads)

@@ -136,7 +136,7 @@ class ErrorStep:
 
         totals, sizes = exact.zeros(len(self.models)), []
         for at, (model, colors) in enumerate(zip(self.models, self.colors, strict=True)):
-            labels = model.labels(X, offset).astype(np.int32, copy=False)
+            labels = model.labels(X, offset).astype(np.int32, copy=False)  # as compiled for all
             sum_kernels.cost(X, weights, colors.astype(np.float64), labels, totals[at])
             counted = labels >= 0
             if len(weights):
