@@ -14,7 +14,6 @@ from dask.utils import format_bytes
 from sklearn.utils import check_random_state
 
 from dkmeans._typing import AnyArray, Floats, Ints
-from dkmeans.data import blocks as _blocks
 from dkmeans.data.image_source import Image
 from dkmeans.data.source import kernel_view
 from dkmeans.engine import cells as _cells
@@ -158,9 +157,8 @@ def count_colors(image: Image, limit: int) -> Counts | Table:
         passes.threads = threads_for(image, limit, held, Total.block_bytes(columns))
     else:
         passes.threads = threads_for(image, limit, code)
-    blocks = _blocks.from_dask(image.rows(), None)
     step = CountStep(columns, image.alpha, total, image.nodata)
-    counts = passes.run(blocks, step, "colors")
+    counts = passes.run(image.blocks(by_threads=passes.by_threads), step, "colors")
     if not len(counts):
         raise nothing_takes_part(image)
     return counts
@@ -285,7 +283,7 @@ def _cell_palette(cells: Cells, k: int, search: Search) -> Palette | None:
         owned.masses,
         owned.inertia(centers),
         owned.inertia(colors),
-        Lookup(None, labels, centers.shape[1]),
+        Lookup(None, labels, centers.shape[1], k),
         passes=1,
         seconds=time.perf_counter() - began,
     )
@@ -315,7 +313,7 @@ def _palette_of(distinct: _Colors, k: int, search: Search) -> Palette:
         sizes[order],
         inertia,
         _sq_error(distinct, labels, colors),
-        Lookup.of(pack(distinct.values), labels, distinct.values.shape[1]),
+        Lookup.of(pack(distinct.values), labels, distinct.values.shape[1], len(colors)),
         passes=1,
         seconds=time.perf_counter() - began,
         space=search.space,

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections import deque
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import dask
 import dask.array as da
 import numpy as np
 from dask.utils import format_bytes
@@ -22,12 +19,12 @@ from dkmeans.data.dithering import DITHER_BYTES, dithered
 from dkmeans.data.image_sinks import Picture
 from dkmeans.data.image_source import Image
 from dkmeans.data.outputs import check_output, replacing
-from dkmeans.engine import progress
 from dkmeans.engine.machine import memory_limit as limit_of
 from dkmeans.engine.painting import Painter
 from dkmeans.engine.passes import default_threads
 from dkmeans.errors import DataError, MemoryLimitError, OutputError
 from dkmeans.palettes import Palette
+from dkmeans.writing import Output, computed, painted, write_outputs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -142,10 +139,8 @@ class Quantized:
     def labels(self) -> Any:
         """Which colour each pixel has, (height, width); lazy where the image is.
 
-        int16, or int32 for more than 32,768 colours.
-
-        It is -1 for pixels that take no part: transparent, nodata, or NaN. A DataArray where the
-        image is one.
+        int8 for up to 128 colours, int16 for up to 32,768, else int32. It is -1 for pixels that
+        take no part: transparent, nodata, or NaN. A DataArray where the image is one.
         """
         labels = self._result("labels", 2, self._painter().label_dtype)
         frame = self.source.said.frame
@@ -218,29 +213,29 @@ class Quantized:
             image_sinks.write_palette(palette, self.palette, self.shares, overwrite=overwrite)
         if image is None and labels is None:
             return
+        threads = threads or default_threads()
         with ExitStack() as stack:
-            threads = threads or default_threads()
-            marks = self._marks(threads)
+
+            def begun(path: Any, kind: str, picture: Picture, view: Any) -> Output:
+                folder = kind == ".zarr"
+                partial = stack.enter_context(replacing(path, overwrite, folder=folder))
+                return Output(partial, kind, picture, view)
+
+            painter, to_labels, to_image = self._painter(), None, None
             if labels is not None:
                 kind = image_sinks.kind_of_output(labels, image_sinks.LABELS)
-                partial = stack.enter_context(replacing(labels, overwrite, folder=kind == ".zarr"))
-                picture = self._labels_picture()
-                store = stack.enter_context(
-                    image_sinks.writing_lines(partial, kind, picture, threads)
-                )
-                marks = self._storing(marks, store)
-                if image is None or dither:
-                    deque(marks, maxlen=0)
-            if image is None:
-                return
-            kind = image_sinks.kind_of_output(image, image_sinks.PICTURES)
-            partial = stack.enter_context(replacing(image, overwrite, folder=kind == ".zarr"))
-            picture = self._picture(kind)
-            paint = (
-                self._painter().indices if picture.palette is not None else self._painter().painted
-            )
-            lines = iter([self._dithered(threads)]) if dither else map(paint, marks)
-            image_sinks.write_picture(partial, kind, lines, picture, threads)
+                to_labels = begun(labels, kind, self._labels_picture(kind), painter.labels_of)
+            if image is not None:
+                kind = image_sinks.kind_of_output(image, image_sinks.PICTURES)
+                picture = self._picture(kind)
+                view = painter.painted if picture.palette is None else painter.indices
+                to_image = begun(image, kind, picture, view)
+            if dither and to_image is not None:
+                lines = iter([self._dithered(threads)])
+                image_sinks.write_picture(to_image.path, kind, lines, picture)
+                to_image = None
+            if to_labels is not None or to_image is not None:
+                write_outputs(self.source, painter, to_labels, to_image, threads)
 
     def check_outputs(
         self,
@@ -261,7 +256,7 @@ class Quantized:
         if labels is not None:
             kind = image_sinks.kind_of_output(labels, image_sinks.LABELS)
             check_output(labels, overwrite, folder=kind == ".zarr")
-            image_sinks.check_labels(labels, self._labels_picture())
+            image_sinks.check_labels(labels, self._labels_picture(kind))
         if palette is not None:
             image_sinks.check_palette(palette, overwrite, self.palette)
 
@@ -287,7 +282,7 @@ class Quantized:
         return Painter(self.found.labeller, self.palette, source.alpha, source.flat, source.nodata)
 
     def _result(self, what: str, ndim: int, dtype: np.dtype[Any]) -> Any:
-        lazy = _painted(self.source.pixels, self._painter(), what, ndim, dtype)
+        lazy = painted(self.source.pixels, self._painter(), what, ndim, dtype)
         if not self.source.local:
             return lazy
         whole = np.empty(lazy.shape, dtype)
@@ -313,68 +308,25 @@ class Quantized:
             place=source.said.place,
         )
 
-    def _labels_picture(self) -> Picture:
-        source = self.source
+    def _labels_picture(self, kind: str) -> Picture:
+        """The labels as a file of this kind holds them; in a TIFF, in a type that is no news."""
+        source, dtype = self.source, self._painter().label_dtype
         names = None if source.said.names is None else source.said.names[:2]
         return Picture(
             source.shape,
-            self._painter().label_dtype,
+            dtype if kind == ".zarr" else np.promote_types(dtype, np.int16),
             source.chunk,
             nodata=-1,
             names=names,
             place=source.said.place,
         )
 
-    def _marks(self, threads: int) -> Iterator[AnyArray]:
-        """Labels and alpha of all pixels."""
-        dtype = self._painter().mark_dtype(self.source.dtype)
-        lazy = _painted(self.source.pixels, self._painter(), "marks", 2, dtype)
-        return self._lines(lazy, threads)
-
-    def _storing(self, marks: Iterator[AnyArray], store: Any) -> Iterator[AnyArray]:
-        """The marks themselves, their labels written on the way."""
-        for some in marks:
-            store.write(self._painter().labels_of(some))
-            yield some
-
     def _dithered(self, threads: int) -> AnyArray:
         """Indices of all pixels."""
         source = self.source
         whole = np.empty(source.pixels.shape, source.dtype)
         done = 0
-        for some in self._lines(source.pixels, threads):
+        for some in computed(source, source.pixels, threads):
             whole[done : done + len(some)] = some
             done += len(some)
         return dithered(whole, image_sinks.rgb(self.palette))
-
-    def _lines(self, lazy: da.Array, threads: int) -> Iterator[AnyArray]:
-        """Some lines after others, as many as give the threads work."""
-        down, across = lazy.numblocks[:2]
-        step = max(1, threads // across)
-        progress.tell("pass_started", "write", -(-down // step))
-        for first in range(0, down, step):
-            with dask.config.set(num_workers=threads):
-                lines = lazy.blocks[first : first + step].compute(**self._scheduler())
-            progress.block_done(len(lines), lines.nbytes, relay=False)
-            yield lines
-
-    def _scheduler(self) -> dict[str, Any]:
-        return {"scheduler": "threads"} if self.source.local else {}
-
-
-def _painted(pixels: da.Array, painter: Painter, what: str, ndim: int, dtype: Any) -> da.Array:
-    """What the painter says of each block, lazy; the painter is sent once to each worker."""
-    return da.map_blocks(
-        _paint,
-        pixels,
-        painter=dask.delayed(painter, pure=False, traverse=False),
-        what=what,
-        dtype=dtype,
-        chunks=pixels.chunks[:ndim],
-        drop_axis=[2] if ndim == 2 else [],
-        meta=np.empty((0,) * ndim, dtype),
-    )
-
-
-def _paint(block: AnyArray, *, painter: Painter, what: str) -> Any:
-    return getattr(painter, what)(block)

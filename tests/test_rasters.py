@@ -117,7 +117,7 @@ def test_pixels_without_data_take_no_part(chunks, dims):
 
 def test_what_is_around_the_values_is_kept(found):
     labels, image = found.labels, raster()
-    assert (labels.dims, labels.name, labels.dtype) == (("y", "x"), "labels", np.int16)
+    assert (labels.dims, labels.name, labels.dtype) == (("y", "x"), "labels", np.int8)
     assert labels.attrs == {"long_name": "toa", "_FillValue": -1}
     assert set(labels.coords) == {"y", "x", "height", "spatial_ref"}
     for name in labels.coords:

@@ -24,9 +24,10 @@ def test_what_is_written_is_read(tmp_path_factory, data, shape, dtype, threads):
     cuts = sorted(data.draw(st.sets(st.integers(0, shape[axis]), max_size=4)) | {0, shape[axis]})
     values = np.random.default_rng(0).integers(0, 99, shape).astype(dtype)
     path = tmp_path_factory.mktemp("written") / "a.zarr"
-    writer = create_chunked(str(path), threads, shape=shape, chunks=chunks, dtype=dtype)
+    writer = create_chunked(str(path), shape=shape, chunks=chunks, dtype=dtype)
     for start, stop in itertools.pairwise(cuts):
-        writer.write(np.take(values, range(start, stop), axis), start, axis)
+        places = [start if at == axis else 0 for at in range(len(shape))]
+        writer.write(np.take(values, range(start, stop), axis), places, threads)
     found = zarr.open_array(path, mode="r")
     assert found.chunks == chunks
     np.testing.assert_array_equal(found[:], values)
@@ -36,7 +37,7 @@ def test_what_is_written_is_read(tmp_path_factory, data, shape, dtype, threads):
 def test_files_are_those_of_zarr(tmp_path, shape):
     values = np.random.default_rng(0).integers(1, 9, shape, np.int32)
     options = {"shape": shape, "chunks": (256, 128), "dtype": "int32"}
-    create_chunked(str(tmp_path / "ours.zarr"), 2, **options).write(values, 0, 0)
+    create_chunked(str(tmp_path / "ours.zarr"), **options).write(values, (0, 0), 2)
     zarr.create_array(tmp_path / "zarr.zarr", **options)[:] = values
     ours, theirs = (
         {

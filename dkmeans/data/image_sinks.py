@@ -7,7 +7,6 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -97,42 +96,38 @@ def check_labels(path: str | os.PathLike[str], picture: Picture) -> None:
         check_geotiff(picture)
 
 
-def write_picture(
-    path: str, kind: str, lines: Iterable[AnyArray], picture: Picture, threads: int
-) -> None:
-    """Write the next lines of a picture, as many at a time as there come, to a new file or folder.
+def write_picture(path: str, kind: str, lines: Iterable[AnyArray], picture: Picture) -> None:
+    """Write the next lines of a picture, as many at a time as there come, to a new file.
 
     Parameters
     ----------
-    kind : one of ``PICTURES``.
+    kind : one of ``PICTURES``, but not .zarr.
     """
     if kind == ".png":
         _write_png(path, lines, picture)
-    elif kind in TIFFS and picture.place is None:
+    elif picture.place is None:
         _write_tiff(path, lines, picture)
     else:
-        with writing_lines(path, kind, picture, threads) as store:
+        with writing_geotiff(path, picture) as file:
             for some in lines:
-                store.write(some)
+                file.write(some)
 
 
-class LineStore:
-    """A Zarr array that is written from the first line to the last."""
+class PixelStore:
+    """A Zarr array of a picture, written in boxes of pixels; see :class:`ChunkWriter`."""
 
-    def __init__(self, path: str, picture: Picture, threads: int) -> None:
+    def __init__(self, path: str, picture: Picture) -> None:
         self._axis = picture.channel_axis if len(picture.shape) == 3 else 2
         chunk = tuple(min(c, s) for c, s in zip(picture.chunk, picture.shape[:2], strict=True))
         names = None if picture.names is None else picture.names[: len(picture.shape)]
         self._array = create_chunked(
             path,
-            threads,
             shape=self._ordered(picture.shape),
             chunks=self._ordered((*chunk, *picture.shape[2:])),
             dtype=picture.dtype,
             dimension_names=None if names is None else self._ordered(names),
             attributes={} if picture.nodata is None else {"_FillValue": picture.nodata},
         )
-        self._next = 0
 
     def _ordered(self, values: Sequence[Any]) -> tuple[Any, ...]:
         """What belongs to height, width and bands, in the order of the axes."""
@@ -140,27 +135,12 @@ class LineStore:
         ordered[self._axis : self._axis] = values[2:]
         return tuple(ordered)
 
-    def write(self, lines: AnyArray) -> None:
-        """Write the lines that follow."""
-        start, self._next = self._next, self._next + len(lines)
-        if lines.ndim == 3:
-            lines = np.moveaxis(lines, 2, self._axis)
-        self._array.write(lines, start, axis=1 if self._axis == 0 else 0)
-
-
-@contextmanager
-def writing_lines(path: str, kind: str, picture: Picture, threads: int) -> Iterator[Any]:
-    """A Zarr array or a GeoTIFF, to which its method ``write`` adds some lines after others.
-
-    Parameters
-    ----------
-    kind : one of ``LABELS``.
-    """
-    if kind == ".zarr":
-        yield LineStore(path, picture, threads)
-        return
-    with writing_geotiff(path, picture) as file:
-        yield file
+    def write(self, pixels: AnyArray, top: int, left: int, threads: int) -> None:
+        """Write pixels from a line and a column on."""
+        if pixels.ndim == 3:
+            pixels = np.moveaxis(pixels, 2, self._axis)
+        start = self._ordered((top, left, 0)[: pixels.ndim])
+        self._array.write(pixels, start, threads)
 
 
 def _write_tiff(path: str, lines: Iterable[AnyArray], picture: Picture) -> None:

@@ -16,9 +16,11 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
 from dkmeans._typing import AnyArray
+from dkmeans.data.blocks import Blocks, from_dask
 from dkmeans.data.geotiff import Place, place_of_file
 from dkmeans.data.graphs import lazy_of
 from dkmeans.data.image_axes import Reordered, find_axes
+from dkmeans.data.image_tiles import Tiles
 from dkmeans.data.nodata import nodata_given, nodata_of
 from dkmeans.data.raster_source import Frame, is_xarray, open_frame
 from dkmeans.data.source import working_dtype
@@ -80,6 +82,7 @@ class Image:
     chunk : height and width of what storage reads whole.
     nodata : value of bands, in the type of the pixels, that stands for none; NaN always does.
     said : what the image says of itself.
+    tiles : the same blocks for threads of this process; None where dask alone can compute them.
     """
 
     pixels: da.Array
@@ -90,6 +93,7 @@ class Image:
     chunk: tuple[int, int]
     nodata: Any = None
     said: Said = field(default_factory=Said)
+    tiles: Tiles | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -122,6 +126,12 @@ class Image:
         step = -(-max(self.shape) // PREVIEW)
         some = self.pixels[::step, ::step]
         return np.asarray(some.compute(**({"scheduler": "threads"} if self.local else {})))
+
+    def blocks(self, *, by_threads: bool) -> Blocks:
+        """All pixels as rows in blocks, for threads of this process or for whatever dask runs."""
+        if by_threads and self.tiles is not None:
+            return self.tiles.blocks()
+        return from_dask(self.rows(), None)
 
     def rows(self) -> da.Array:
         """All pixels as rows (n_pixels, bands), chunk after chunk, not line after line."""
@@ -203,8 +213,14 @@ def _image(
     *,
     chunk: tuple[int, ...],
     local: bool = False,
+    array: Any = None,
 ) -> Image:
-    """Give all bands one chunk, in the type that the kernels read."""
+    """Give all bands one chunk, in the type that the kernels read.
+
+    Parameters
+    ----------
+    array : that blocks are slices of; None where pixels have to be computed.
+    """
     flat = pixels.ndim == 2
     pixels = pixels[:, :, None] if flat else pixels.rechunk({2: -1})
     dtype = working_dtype(pixels.dtype)
@@ -219,7 +235,9 @@ def _image(
     has_alpha = bands == 4 if alpha is None else alpha
     if has_alpha and bands < 2:
         raise DataError(f"{where} has one band, which cannot be alpha alone")
-    return Image(pixels, where, flat, has_alpha, local, (chunk[0], chunk[1]), nodata, said)
+    heights, widths = pixels.chunks[:2]
+    tiles = None if array is None else Tiles(array, heights, widths, dtype)
+    return Image(pixels, where, flat, has_alpha, local, (chunk[0], chunk[1]), nodata, said, tiles)
 
 
 def _check(shape: tuple[int, ...], dtype: np.dtype[Any], where: str) -> None:
@@ -238,7 +256,8 @@ def _open_array(array: AnyArray, where: str, opening: Opening, said: Said, *, lo
     _check(array.shape, array.dtype, where)
     lines = max(1, BLOCK_BYTES // max(1, array[0].nbytes))
     pixels = lazy_of(array, (lines, *array.shape[1:]))
-    return _image(pixels, where, opening, said, chunk=(lines, array.shape[1]), local=local)
+    chunk = (lines, array.shape[1])
+    return _image(pixels, where, opening, said, chunk=chunk, local=local, array=array)
 
 
 def _open_dask(pixels: da.Array, where: str, opening: Opening, said: Said) -> Image:
@@ -276,7 +295,7 @@ def _open_chunked(
     down = max(1, BLOCK_BYTES // (height * across * width * pixel_bytes))
     blocks = (down * height, across * width, *bands)
     pixels = da.from_array(array, chunks=blocks, name=False, asarray=False, inline_array=True)
-    return _image(pixels, where, opening, said, chunk=(height, width))
+    return _image(pixels, where, opening, said, chunk=(height, width), array=array)
 
 
 def _open_zarr(found: ZarrImage, opening: Opening) -> Image:

@@ -66,35 +66,41 @@ class TiffPixels:
         return min(lines, self.shape[0]), self.shape[1]
 
     def __getitem__(self, key: tuple[slice, ...]) -> AnyArray:
+        spans = [part.indices(size) for part, size in zip(key[:2], self.shape[:2], strict=True)]
+        shape = [stop - start for start, stop, _ in spans]
+        block = np.empty((*shape, *self.shape[2:]), self.dtype)
+        self.read_into(tuple(slice(start, stop) for start, stop, _ in spans), block)
+        steps = [slice(None, None, step) for _, _, step in spans]
+        return np.ascontiguousarray(block[*steps, *key[2:]])
+
+    def read_into(self, key: tuple[slice, ...], block: AnyArray) -> None:
+        """Write the lines and columns of a key, of all bands."""
         try:
             array = self._open()
             if self._axes.plain and not self._mapped:
-                return self._decoded(array, key)
-            block = Reordered(array, self._axes)[key]
+                self._decode(array, key, block)
+            else:
+                bands = (slice(None),) * (self.ndim - 2)
+                block[...] = Reordered(array, self._axes)[*key, *bands]
         except Exception as error:
             lines = f"lines {key[0].start} to {key[0].stop}"
             raise SourceError(f"cannot read {lines} of {self.path}: {error}") from error
-        return np.ascontiguousarray(block, self.dtype)
 
-    def _decoded(self, page: Any, key: tuple[slice, ...]) -> AnyArray:
-        """The lines and columns of a key from the tiles or strips that have some of them."""
-        top, bottom, down = key[0].indices(self.shape[0])
-        left, right, along = key[1].indices(self.shape[1])
+    def _decode(self, page: Any, key: tuple[slice, ...], block: AnyArray) -> None:
+        """Write what tiles or strips have of the lines and columns."""
+        (top, bottom), (left, right) = ((part.start, part.stop) for part in key)
         height, width = self._segment
         across = -(-self.shape[1] // width)
-        block = np.zeros((bottom - top, right - left, *self.shape[2:]), self.dtype)
         for row in range(top // height, -(-bottom // height)):
             for column in range(left // width, -(-right // width)):
                 segment = self._segment_of(page, row * across + column)
-                if segment is None:  # sparse: not in the file, and 0
-                    continue
                 y, x = row * height - top, column * width - left
-                part = segment[max(0, -y) : bottom - top - y, max(0, -x) : right - left - x]
-                y, x = max(0, y), max(0, x)
-                block[y : y + len(part), x : x + part.shape[1]] = part.reshape(
-                    *part.shape[:2], *self.shape[2:]
-                )
-        return np.ascontiguousarray(block[::down, ::along, *key[2:]])
+                place = block[max(0, y) : y + height, max(0, x) : x + width]
+                if segment is None:  # sparse: not in the file, and 0
+                    place[...] = 0
+                    continue
+                part = segment[max(0, -y) :, max(0, -x) :][: len(place), : place.shape[1]]
+                place[...] = part.reshape(place.shape)
 
     def _segment_of(self, page: Any, index: int) -> AnyArray | None:
         """One tile or strip (height, width, bands), decoded."""

@@ -1,4 +1,4 @@
-"""Whole chunks written to a new local Zarr array, by several threads.
+"""Whole chunks written to a new local Zarr array, from several threads.
 
 For each chunk zarr-python takes about a millisecond of its one event loop, which is more than it
 takes to compress a tile of an image. Chunks of the plainest layout need none of that: bytes as they
@@ -20,7 +20,7 @@ from dkmeans.data.threads import in_order
 LEVEL = 0  # of zstd, for its default, as zarr-python has it
 
 
-def create_chunked(path: str, threads: int, **options: Any) -> ChunkWriter:
+def create_chunked(path: str, **options: Any) -> ChunkWriter:
     """A new local Zarr array, with what :func:`zarr.create_array` takes."""
     import zarr
     from zarr.codecs import BytesCodec, ZstdCodec
@@ -33,40 +33,40 @@ def create_chunked(path: str, threads: int, **options: Any) -> ChunkWriter:
         zarr_format=3,
         **options,
     )
-    return ChunkWriter(array, path, threads)
+    return ChunkWriter(array, path)
 
 
 class ChunkWriter:
-    """Writes rows of chunks, whichever axis these are rows of."""
+    """Writes boxes of values; whole chunks from several threads at once."""
 
-    def __init__(self, array: Any, path: str, threads: int) -> None:
+    def __init__(self, array: Any, path: str) -> None:
         from numcodecs import Zstd
 
-        self._array, self._path, self._threads = array, path, threads
+        self._array, self._path = array, path
         self._codec = Zstd(LEVEL)
 
-    def write(self, values: AnyArray, start: int, axis: int) -> None:
-        """Write values from ``start`` on along ``axis``, and whole along all others.
+    def write(self, values: AnyArray, start: Sequence[int], threads: int = 1) -> None:
+        """Write values from ``start`` on along each axis.
 
         Where they begin or end within a chunk, other values of it are already there or to come:
-        that is left to zarr-python.
+        that is left to zarr-python, and to one thread at a time.
         """
-        size, stop = self._array.chunks[axis], start + values.shape[axis]
-        if start % size or (stop % size and stop != self._array.shape[axis]):
-            span: list[slice] = [slice(None)] * values.ndim
-            span[axis] = slice(start, stop)
-            self._array[tuple(span)] = values
+        sizes, ends = self._array.chunks, self._array.shape
+        stop = [first + n for first, n in zip(start, values.shape, strict=True)]
+        begin_whole = all(first % size == 0 for first, size in zip(start, sizes, strict=True))
+        ends_of = zip(stop, sizes, ends, strict=True)
+        if not begin_whole or any(last % size and last != end for last, size, end in ends_of):
+            self._array[tuple(map(slice, start, stop))] = values
             return
-        counts = [-(-n // c) for n, c in zip(values.shape, self._array.chunks, strict=True)]
+        counts = [-(-n // size) for n, size in zip(values.shape, sizes, strict=True)]
         places = list(itertools.product(*map(range, counts)))
+        begin = [first // size for first, size in zip(start, sizes, strict=True)]
 
         def put(at: int) -> None:
-            place = list(places[at])
-            chunk = self._chunk(values, place)
-            place[axis] += start // size
-            self._put(chunk, place)
+            chunk = self._chunk(values, places[at])
+            self._put(chunk, [first + n for first, n in zip(begin, places[at], strict=True)])
 
-        for _ in in_order(put, len(places), self._threads):
+        for _ in in_order(put, len(places), threads):
             pass
 
     def _chunk(self, values: AnyArray, place: Sequence[int]) -> AnyArray:

@@ -39,12 +39,12 @@ def count(rows, width, start, spread, skip_zero, table, carried):
     Rows are ``rows`` (n * width,) uint8, of which the first columns make the code: ``spread``
     (columns, 256) uint32 has what each byte gives to it. With ``skip_zero``, rows are left out
     where the column after these is 0. Codes whose count has come to 256, and is 0 again, are
-    written to ``carried``, which has room for ``PIECE`` of them. Returns the row to go on from,
-    which is n in the end, and how many codes were carried.
+    written to ``carried``, until there is no room for ``PIECE`` more of them. Returns the row to
+    go on from, which is n in the end, and how many codes were carried.
     """
     n, many = rows.shape[0] // width, 0
     codes = np.empty(PIECE, np.uint32)
-    while start < n and many == 0:
+    while start < n and many + PIECE <= carried.shape[0]:
         m = min(PIECE, n - start)
         _codes(rows, width, start, spread, codes[:m])
         after = start * width + spread.shape[0]

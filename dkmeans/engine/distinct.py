@@ -21,6 +21,7 @@ from dkmeans.data.source import kernel_view
 
 MAX_COLUMNS = 3  # of a row that has a code
 CELL_BITS = 2  # of each byte, in which rows of a cell may differ
+_CARRIED = 2**15  # counts that have come to 256 in a block, before they are added to the total
 PAIR_BYTES = 36  # of a code and its count, while those of blocks are added up
 
 
@@ -173,7 +174,7 @@ class Total:
         if table is None:
             table = np.zeros(256**self._columns, np.uint8)
         rows, width, parts = kernel_view(X).reshape(-1), X.shape[1], spread(self._columns)
-        carried, start = np.empty(count_kernels.PIECE, np.uint32), 0
+        carried, start = np.empty(_CARRIED, np.uint32), 0
         while start < len(X):
             start, many = count_kernels.count(rows, width, start, parts, skip_zero, table, carried)
             if many:
@@ -246,6 +247,11 @@ class CountStep:
 _NOTHING = Counts(np.empty(0, np.uint32), np.empty(0, np.int64))
 
 
+def label_dtype(k: int) -> np.dtype[Any]:
+    """The shortest type of ``k`` labels and of -1, which is none."""
+    return np.min_scalar_type(-k)
+
+
 @dataclass
 class Lookup:
     """Labels of rows by their codes, which become a table of all codes once a process needs it.
@@ -255,27 +261,29 @@ class Lookup:
     codes : (m,) of the distinct rows; None where ``values`` are that table.
     values : (m,) the label of each.
     columns : bytes of a row.
+    k : labels there are.
     """
 
     codes: Ints | None
     values: Ints
     columns: int
+    k: int
     _lock: Any = field(default_factory=threading.Lock, repr=False)
 
     @staticmethod
-    def of(codes: Ints, values: Ints, columns: int) -> Lookup:
+    def of(codes: Ints, values: Ints, columns: int, k: int) -> Lookup:
         """With the table at once, where it is the smaller of both."""
-        lookup = Lookup(codes, values, columns)
+        lookup = Lookup(codes, values, columns, k)
         if codes.nbytes + values.nbytes > values.itemsize * 256**columns:
             lookup._all()
         return lookup
 
     def labels(self, X: AnyArray, offset: int | None = 0) -> Ints:
-        """Label of each row (n, columns), (n,) int16 or int32; any where it was not counted."""
+        """Label of each row (n, columns), (n,); any where it was not counted."""
         from dkmeans.engine import count_kernels
 
         table = self._all()
-        labels: Ints = np.empty(len(X), np.int16 if table.itemsize == 1 else np.int32)
+        labels: Ints = np.empty(len(X), label_dtype(self.k))
         rows = kernel_view(X).reshape(-1)
         count_kernels.look_up(rows, spread(self.columns), table, labels)
         return labels
@@ -289,4 +297,4 @@ class Lookup:
             return self.values
 
     def __reduce__(self) -> Any:
-        return Lookup, (self.codes, self.values, self.columns)
+        return Lookup, (self.codes, self.values, self.columns, self.k)

@@ -11,6 +11,7 @@ import numpy as np
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.data.nodata import taking_part
 from dkmeans.engine import exact
+from dkmeans.engine.distinct import label_dtype
 from dkmeans.engine.predict import Model
 from dkmeans.engine.scaling import Scaling
 
@@ -46,8 +47,8 @@ class Painter:
 
     @property
     def label_dtype(self) -> np.dtype[Any]:
-        """Of labels: of the pixels of a large image, half as many bytes count."""
-        return np.dtype(np.int16 if len(self.colors) <= 2**15 else np.int32)
+        """Of labels: of the pixels of a large image, each byte counts."""
+        return label_dtype(len(self.colors))
 
     def mark_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """A label, and how opaque the pixel is where that is told, which no label says."""

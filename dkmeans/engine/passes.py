@@ -192,10 +192,14 @@ class Passes:
         configured = dask.config.get("scheduler", None)
         return "threads" if configured in CLUSTER else configured
 
+    @property
+    def by_threads(self) -> bool:
+        """Whether threads of this process are what works: no cluster, no scheduler of another."""
+        return self.cluster is None and self._scheduler() in (None, "threads", "threading")
+
     def _reads_itself(self, blocks: Blocks) -> bool:
         """Whether threads of this process read the blocks, and nothing has to be computed."""
-        here = self.cluster is None and self._scheduler() in (None, "threads", "threading")
-        return here and isinstance(blocks.X, Reader) and blocks.weights is None
+        return self.by_threads and isinstance(blocks.X, Reader) and blocks.weights is None
 
     def _run_threads(self, blocks: Blocks, step: Step[P]) -> Outcome:
         job = Job(step, blocks.offsets, False, sizes=blocks.sizes or ())
