@@ -16,7 +16,7 @@ from dkmeans.checkpointing import begin
 from dkmeans.data.blocks import Blocks
 from dkmeans.data.source import Source, center_dtype
 from dkmeans.engine import progress
-from dkmeans.engine.dedupe import PAIR_BYTES, budget
+from dkmeans.engine.dedupe import budget, pair_bytes
 from dkmeans.engine.lloyd import Fit, Room
 from dkmeans.engine.machine import memory_limit
 from dkmeans.engine.memory import Plan, Work, make_plan
@@ -208,7 +208,7 @@ def work_of(model: KMeans, given: Input) -> Work:
         sample_rows=max(searched, history_rows(model.history_rows, shape.n_rows, shape.n_features)),
         runs=n_runs(model),
         keeps=model.algorithm != "lloyd",
-        part_bytes=PAIR_BYTES * _distinct_rows(model, given),
+        part_bytes=pair_bytes(shape.row_bytes) * _distinct_rows(model, given),
     )
 
 

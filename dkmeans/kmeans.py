@@ -82,10 +82,11 @@ class KMeans(
         What NaN and infinity do: end the fit with the row and column, or leave the row out, with
         the label -1.
     dedupe : {"auto", "never"}, default="auto"
-        "auto" counts the distinct rows in the first pass, where a row has no more than 8 bytes and
-        there are 65,536 rows or more without weights. If a row is there 4 times on average, and no
-        more than 262,144 are distinct, these are clustered in memory with their counts as weights,
-        which is k-means on all rows; draws are then among distinct rows.
+        "auto" counts the distinct rows in the first pass, where there are 65,536 rows or more
+        without weights. If a row is there 4 times on average, and few are distinct, these are
+        clustered in memory with their counts as weights, which is k-means on all rows; draws are
+        then among distinct rows. Few are up to 262,144, or of rows longer than 8 bytes as many as
+        take 256 KiB with their counts.
     history_rows : int, default=2000
         Rows, at most, of the sample that ``history_`` keeps for pictures, which has no more than
         2**21 values. 0 keeps none.

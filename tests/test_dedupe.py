@@ -33,7 +33,7 @@ def rows_of(dtype="uint8", d=2, n=3000, values=10, seed=0):
 
 def counted(X, most, rows=7, threads=2):
     blocks = blocks_of.from_dask(da.from_array(X, chunks=(rows, -1)), None)
-    return Passes(threads).run(blocks, DistinctStep(most), "")
+    return Passes(threads).run(blocks, DistinctStep(most, X.shape[1] * X.itemsize), "")
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -51,9 +51,28 @@ def test_rows_and_their_counts_come_back(dtype):
     assert (found.counted, found.in_memory, found.dtype) == (True, True, X.dtype)
 
 
-@given(st.integers(1, 60), st.integers(1, 40), st.integers(1, 70))
-def test_it_is_the_number_of_distinct_rows_that_decides_and_not_the_blocks(distinct, most, rows):
-    X = np.random.default_rng(0).permutation(np.arange(60) % distinct)[:, None]
+@given(
+    d=st.integers(1, 40),
+    dtype=st.sampled_from(TYPES),
+    rows=st.integers(1, 70),
+    colliding=st.booleans(),
+)
+def test_rows_of_any_width_are_counted(d, dtype, rows, colliding):
+    X = np.random.default_rng(d).integers(0, 3, (60, 1 + d % 3)).astype(dtype)
+    X = np.ascontiguousarray(np.resize(X.T, (d, 60)).T)
+    with pytest.MonkeyPatch.context() as patch:
+        if colliding:
+            patch.setattr(dedupe, "_hashes", lambda codes: codes[:, 0] % np.uint64(2))
+        found = counted(X, 60, rows).blocks(d, X.dtype, 50)
+    expected, counts = np.unique(X, axis=0, return_counts=True)
+    order = np.lexsort(np.concatenate(found.X).T[::-1])
+    np.testing.assert_array_equal(np.concatenate(found.X)[order], expected)
+    np.testing.assert_array_equal(np.concatenate(found.weights)[order], counts)
+
+
+@given(st.integers(1, 60), st.integers(1, 40), st.integers(1, 70), st.sampled_from([1, 2]))
+def test_it_is_the_number_of_distinct_rows_that_decides_and_not_the_blocks(distinct, most, rows, d):
+    X = np.random.default_rng(0).permutation(np.arange(60) % distinct)[:, None].repeat(d, axis=1)
     found = counted(X, most, rows)
     assert (found.codes is None) == (distinct > most)
     if distinct <= most:
@@ -61,22 +80,30 @@ def test_it_is_the_number_of_distinct_rows_that_decides_and_not_the_blocks(disti
 
 
 def test_a_process_gives_up_once_and_a_copy_starts_anew():
-    step, X = DistinctStep(3), np.arange(10)[:, None]
+    step, X = DistinctStep(3, 8), np.arange(10)[:, None]
     assert step(X, np.empty(0), 0, 0).codes is None
     assert step(X[:1], np.empty(0), 0, 1).codes is None
     assert len(pickle.loads(pickle.dumps(step))(X[:1], np.empty(0), 0, 1).codes) == 1
+
+
+def test_a_process_gives_up_where_its_first_blocks_have_too_many_together():
+    step, X = DistinctStep(3, 8), np.arange(10)[:, None]
+    assert len(step(X[:3], np.empty(0), 0, 0).codes) == 3
+    assert step(X[3:4], np.empty(0), 3, 1).codes is not None
+    assert step(X[:1], np.empty(0), 0, 2).codes is None
 
 
 @pytest.mark.parametrize(
     ("n", "dtype", "d", "weighted", "expected"),
     [
         (100, "uint8", 8, False, 25),
-        (100, "uint8", 9, False, 0),
+        (100, "uint8", 9, False, 25),
         (100, "uint8", 8, True, 0),
         (7, "uint8", 8, False, 0),
         (None, "uint8", 8, False, 0),
         (10**8, "float64", 1, False, dedupe.MOST),
-        (10**8, "float64", 2, False, 0),
+        (10**8, "uint8", 9, False, dedupe.WIDE_BYTES // 24),
+        (10**8, "float64", 2, False, dedupe.WIDE_BYTES // 24),
     ],
 )
 def test_the_budget_depends_on_sizes_alone(n, dtype, d, weighted, expected):
@@ -100,7 +127,7 @@ def sizes_of(model):
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("tol", [0, 1e-4, 0.1])
 def test_from_the_same_centers_the_fit_is_the_same(dtype, tol):
-    X = rows_of(dtype, d=1 if dtype == "int64" else 2)
+    X = rows_of(dtype)
     one, other = both(X, tol=tol)
     np.testing.assert_array_equal(one.cluster_centers_, other.cluster_centers_)
     np.testing.assert_array_equal(one.labels_, other.labels_)
@@ -123,14 +150,15 @@ def test_means_are_rounded_as_those_of_all_rows(dtype):
 
 @pytest.mark.parametrize("init", ["auto", "k-means||", "k-means++", "random"])
 @pytest.mark.parametrize("algorithm", ["auto", "lloyd"])
-def test_the_same_bits_over_chunks_and_kinds_of_data(tmp_path, init, algorithm):
-    X = rows_of("int16")
-    stored = zarr.create_array(tmp_path / "x", shape=X.shape, chunks=(100, 2), dtype=X.dtype)
+@pytest.mark.parametrize("d", [2, 9])
+def test_the_same_bits_over_chunks_and_kinds_of_data(tmp_path, init, algorithm, d):
+    X = np.resize(rows_of("int16").T, (d, 3000)).T.copy()
+    stored = zarr.create_array(tmp_path / "x", shape=X.shape, chunks=(100, d), dtype=X.dtype)
     stored[:] = X
     options = {"init": init, "random_state": 1, "algorithm": algorithm}
     expected = KMeans(4, **options).fit(X)
     for other, residency in [
-        (da.from_array(X, chunks=(321, 2)), "stream"),
+        (da.from_array(X, chunks=(321, d)), "stream"),
         (da.from_array(X, chunks=(1000, 1)), "memory"),
         (stored, "stream"),
     ]:
@@ -142,8 +170,8 @@ def test_the_same_bits_over_chunks_and_kinds_of_data(tmp_path, init, algorithm):
 
 
 def test_the_same_bits_on_a_cluster(client):
-    X = rows_of("int16")
-    found = KMeans(4, random_state=1).fit(da.from_array(X, chunks=(500, 2)))
+    X = rows_of("int16").repeat(3, axis=1)
+    found = KMeans(4, random_state=1).fit(da.from_array(X, chunks=(500, 6)))
     expected = KMeans(4, random_state=1).fit(X)
     np.testing.assert_array_equal(found.cluster_centers_, expected.cluster_centers_)
     assert found.inertia_ == expected.inertia_

@@ -15,7 +15,7 @@ import numpy as np
 
 from dkmeans._typing import AnyArray
 from dkmeans.engine import exact
-from dkmeans.engine.dedupe import Distinct, DistinctStep
+from dkmeans.engine.dedupe import Distinct, DistinctStep, words
 from dkmeans.engine.kept import BINS
 from dkmeans.engine.lloyd import RunStep
 from dkmeans.engine.partial import Rows
@@ -41,7 +41,7 @@ from dkmeans.record.frames import ENDS
 _SHAPES: dict[Any, dict[str, str]] = {  # of arrays; "*" is any size
     Rows: {"keys": "m", "index": "m", "values": "m d", "weights": "m"},
     Survey: {"low": "d", "high": "d"},
-    Distinct: {"codes": "m", "counts": "m"},
+    Distinct: {"codes": "m words", "counts": "m"},
     Draw: {"cost": "limbs"},
     Attraction: {"counts": "c", "masses": "c *"},
     Trials: {"costs": "t limbs"},
@@ -219,6 +219,8 @@ def _sizes_of(step: Any) -> dict[str, int]:
         return {"k": len(step.course.centers)}
     if isinstance(step, AttractStep):
         return {"c": len(step.centers)}
+    if isinstance(step, DistinctStep):
+        return {"words": words(step.row_bytes)}
     return {"t": len(step.trials)} if isinstance(step, TrialStep) else {}
 
 

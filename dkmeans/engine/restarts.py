@@ -141,7 +141,7 @@ def _survey(
     step = SurveyStep(survey_streams(seeds), most, joint_spec(wanted))
     steps: list[Step[Any]] = [step]
     if distinct_rows:
-        steps.append(DistinctStep(distinct_rows))
+        steps.append(DistinctStep(distinct_rows, blocks.row_bytes))
     survey, *counted = yield from ask_together("survey", steps)
     if not counted or counted[0].codes is None:
         return survey, None
