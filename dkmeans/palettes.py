@@ -262,9 +262,9 @@ def _cell_palette(cells: Cells, k: int, search: Search) -> Palette | None:
         return None
     means, masses = enough
     seeds = search.cell_seeds(k, len(means))
-    start = _best_start(means, masses.astype(np.float64), k, search, seeds).cluster_centers_
+    best = _best_start(means, masses.astype(np.float64), k, search, seeds, _TOL)
     labels = np.zeros(len(cells.dense), np.min_scalar_type(k - 1))
-    centers = cells.lloyd(start, _CELL_TOL, _MAX_ITER, default_threads())
+    centers = cells.lloyd(best.cluster_centers_, _CELL_TOL, _MAX_ITER, default_threads())
     if centers is None:
         return None
     owned = cells.assign(centers, default_threads(), labels)
@@ -358,15 +358,13 @@ def _fit(distinct: _Colors, k: int, search: Search) -> KMeans:
 
 
 def _best_start(
-    points: AnyArray, weights: Floats, k: int, search: Search, seeds: Sequence[int]
+    points: AnyArray, weights: Floats, k: int, search: Search, seeds: Sequence[int], tol: float = 0
 ) -> KMeans:
-    best: KMeans | None = None
-    for seed in seeds:
-        model = _strict(k, search, random_state=seed).fit(points, sample_weight=weights)
-        if best is None or model.inertia_ < best.inertia_:
-            best = model
-    assert best is not None
-    return best
+    models = (
+        _strict(k, search, random_state=seed, tol=tol).fit(points, sample_weight=weights)
+        for seed in seeds
+    )
+    return min(models, key=lambda model: model.inertia_)
 
 
 def _strict(k: int, search: Search, **options: Any) -> KMeans:
