@@ -41,7 +41,7 @@ from dkmeans.preprocessing import StandardScaler
 
 _RESTARTS = 3, 10  # of distinct colours, at least and at most
 _CHEAP = 2**25  # distances from distinct colours to centers, up to which there are more restarts
-_CHEAP_CELLS = 2**20  # likewise from cells of colours, of which one start is the least
+_CHEAP_CELLS = 2**19  # likewise from cells of colours, of which one start is the least
 _MANY = 2**18  # distinct colours from which on the starts are searched among cells of colours
 _FEW_CELLS = 32  # cells for each center, below which there are too few
 _CELL_LEVELS = 2, 3  # whose boxes are these cells, that of the wider ones if there are enough
