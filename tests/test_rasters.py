@@ -16,6 +16,25 @@ import zarr
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from land import (
+    BANDS,
+    HEIGHT,
+    NODATA,
+    TAKES_PART,
+    WIDTH,
+    WKT,
+    K,
+    check,
+    geotiff,
+    in_memory,
+    pixels_of,
+    placed,
+    raster,
+    rasterio,
+    tifffile,
+    values,
+    xr,
+)
 from naive import assign, sq_to_own
 from sklearn.cluster import KMeans as Reference
 from sklearn.exceptions import ConvergenceWarning
@@ -25,80 +44,14 @@ from dkmeans.cli import cli
 from dkmeans.data.image_axes import Reordered, find_axes
 from dkmeans.data.image_source import open_image
 from dkmeans.data.nodata import blanked, taking_part
-from dkmeans.errors import DataError, MissingExtraError, OutputError, SourceError
-from dkmeans.image import Quantized, quantize
-
-rasterio = pytest.importorskip("rasterio")
-tifffile = pytest.importorskip("tifffile")
-xr = pytest.importorskip("xarray")
-
-NODATA = -9999.0
-HEIGHT, WIDTH, BANDS, K = 50, 70, 12, 4
-WKT = rasterio.CRS.from_epsg(32633).to_wkt()
-TRANSFORM = (500_000.0, 20.0, 0.0, 4_600_000.0, 0.0, -20.0)  # GDAL's
-TAKES_PART = np.ones((HEIGHT, WIDTH), bool)
-TAKES_PART[:8, :9] = TAKES_PART[20, 31] = TAKES_PART[40:, 60:] = False
-
-
-def values(dtype=np.float32):
-    """(band, y, x): four kinds of land, and pixels without data in one band or in all."""
-    random = np.random.default_rng(0)
-    land = np.cumsum(random.integers(0, 40, (K, BANDS)), axis=0) * 3
-    cube = land[random.integers(0, K, (HEIGHT, WIDTH))] + random.normal(size=(HEIGHT, WIDTH, BANDS))
-    cube = np.moveaxis(np.rint(cube * 4), 2, 0).astype(dtype)
-    cube[:, :8, :9] = NODATA
-    cube[5, 20, 31] = cube[11, 40:, 60:] = NODATA
-    return cube
-
-
-def placed(cube, dims=("band", "y", "x"), **attrs):
-    """A DataArray as rioxarray has it, with coordinates of all kinds."""
-    sizes = dict(zip(dims, cube.shape, strict=True))
-    grid = xr.DataArray(0, attrs={"crs_wkt": WKT, "GeoTransform": " ".join(map(str, TRANSFORM))})
-    coords = {
-        "y": TRANSFORM[3] - 20 * (np.arange(sizes["y"]) + 0.5),
-        "x": TRANSFORM[0] + 20 * (np.arange(sizes["x"]) + 0.5),
-        "height": (("y", "x"), np.arange(sizes["y"] * sizes["x"]).reshape(sizes["y"], -1)),
-        "spatial_ref": grid,
-    }
-    if "band" in sizes:
-        coords |= {
-            "band": np.arange(1, sizes["band"] + 1),
-            "wavelength": ("band", np.linspace(440, 2200, sizes["band"])),
-        }
-    found = xr.DataArray(cube, coords, dims, "reflectance", {"long_name": "toa", **attrs})
-    found.encoding["grid_mapping"] = "spatial_ref"
-    return found
-
-
-def raster(**attrs):
-    return placed(values(), units="1", **{"_FillValue": np.float32(NODATA), **attrs})
-
-
-def pixels_of(cube):
-    """Rows that take part, of (band, y, x)."""
-    return np.moveaxis(cube, 0, 2)[TAKES_PART]
+from dkmeans.errors import DataError
+from dkmeans.image import quantize
 
 
 @pytest.fixture(scope="module")
 def found():
     """The raster in memory, in four kinds."""
-    return quantize(raster(), K, random_state=0)
-
-
-def check(one, cube):
-    """Everything that is said of the raster, against the obvious."""
-    labels = np.asarray(one.labels)
-    np.testing.assert_array_equal(labels == -1, ~TAKES_PART)
-    pixels = pixels_of(cube)
-    np.testing.assert_array_equal(labels[TAKES_PART], assign(pixels, one.centers))
-    own = sq_to_own(pixels, one.centers, labels[TAKES_PART])
-    assert one.inertia == pytest.approx(own.sum(), rel=1e-6)
-    np.testing.assert_array_equal(one.shares, np.bincount(labels[TAKES_PART]) / TAKES_PART.sum())
-    colors = one.palette[labels[TAKES_PART]].astype(np.float64)
-    assert one.mse == pytest.approx(np.mean((colors - pixels) ** 2), rel=1e-9)
-    best = Reference(K, n_init=10, random_state=0).fit(pixels.astype(np.float64))
-    assert one.inertia <= best.inertia_ * (1 + 1e-6)
+    return in_memory()
 
 
 @pytest.mark.parametrize("chunks", [None, {"band": 1, "y": 20, "x": 33}, {"y": 7}])
@@ -404,245 +357,6 @@ def test_what_xarray_has_beside_arrays():
     two = {name: raster().isel(band=at, drop=True) for at, name in enumerate(["red", "nir"])}
     bands = xr.Dataset(two).to_dataarray("band")
     assert quantize(bands, 2, random_state=0, nodata=NODATA).palette.shape == (2, 2)
-
-
-# GeoTIFF
-
-
-def geotiff(path, cube, **options):
-    """The raster as GDAL writes it."""
-    profile = {"driver": "GTiff", "count": len(cube), "dtype": cube.dtype, "crs": WKT}
-    profile |= {"height": cube.shape[1], "width": cube.shape[2], "nodata": NODATA}
-    profile |= {"transform": rasterio.Affine.from_gdal(*TRANSFORM), **options}
-    with rasterio.open(path, "w", **profile) as file:
-        file.write(cube)
-    return path
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"interleave": "band", "tiled": True, "blockxsize": 16, "blockysize": 32},
-        {"interleave": "pixel", "tiled": True, "blockxsize": 32, "blockysize": 16},
-        {"interleave": "pixel", "compress": "deflate", "bigtiff": "yes"},
-    ],
-)
-def test_a_geotiff_is_read_with_its_nodata_and_written_where_it_is(tmp_path, found, options):
-    one = quantize(geotiff(tmp_path / "in.tif", values(), **options), K, random_state=0)
-    assert one.source.nodata == NODATA
-    check(one, values())
-    one.write(tmp_path / "out.tif", labels=tmp_path / "labels.tif")
-    with rasterio.open(tmp_path / "labels.tif") as file:
-        assert (file.crs.to_epsg(), file.transform.to_gdal()) == (32633, TRANSFORM)
-        assert (file.nodata, file.dtypes, file.block_shapes) == (-1, ("int16",), [(256, 256)])
-        np.testing.assert_array_equal(file.read(1), one.labels)
-    with rasterio.open(tmp_path / "out.tif") as file:
-        assert (file.crs.to_epsg(), file.transform.to_gdal()) == (32633, TRANSFORM)
-        assert (file.nodata, file.count) == (NODATA, BANDS)
-        np.testing.assert_array_equal(np.moveaxis(file.read(), 0, 2), one.image)
-    again = quantize(tmp_path / "out.tif", K, random_state=0)
-    assert (again.mse, again.source.nodata) == (0, NODATA)
-
-
-def test_a_dataarray_becomes_a_geotiff_of_many_tiles(tmp_path):
-    random = np.random.default_rng(3)
-    cube = random.integers(0, 9, (2, 600, 300)).astype(np.int16)
-    image = placed(cube, nodata=8).chunk({"y": 70, "x": 128})
-    one = quantize(image, 3, random_state=0)
-    one.write(tmp_path / "out.tif", labels=tmp_path / "labels.tif")
-    for name, expected in (("out.tif", one.image), ("labels.tif", one.labels)):
-        with rasterio.open(tmp_path / name) as file:
-            assert (file.crs.to_epsg(), file.transform.to_gdal()) == (32633, TRANSFORM)
-            np.testing.assert_array_equal(file.read().squeeze(), expected)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["labels.tif", "out.tif"]
-
-
-def test_colours_and_alpha_of_a_geotiff(tmp_path):
-    random = np.random.default_rng(6)
-    bands = random.integers(1, 255, (4, 20, 30)).astype(np.uint8)
-    bands[3, :2] = 0
-    without_crs = {"crs": None, "nodata": None, "photometric": "rgb"}
-    for alpha in ("no", "yes"):
-        path = geotiff(tmp_path / f"{alpha}.tif", bands, alpha=alpha, **without_crs)
-        one = quantize(path, 3, random_state=0)
-        assert one.source.alpha == (alpha == "yes")
-        assert (one.labels.compute()[:2] == -1).all() == one.source.alpha
-        one.write(tmp_path / "out.tif", overwrite=True)
-        assert open_image(tmp_path / "out.tif").alpha == one.source.alpha
-        assert open_image(tmp_path / "out.tif").said.place().transform == TRANSFORM
-
-
-def test_places_without_coordinates(tmp_path):
-    bare = placed(values()).drop_vars(["x", "y", "height"])
-    place = open_image(bare).said.place()
-    assert (place.crs, place.transform) == (WKT, TRANSFORM)
-    nowhere = quantize(np.zeros((3, 4), np.float32), 1, random_state=0)
-    nowhere.write(tmp_path / "out.tif", labels=tmp_path / "labels.tif")
-    np.testing.assert_array_equal(tifffile.imread(tmp_path / "labels.tif"), np.zeros((3, 4)))
-    masked = quantize(np.zeros((3, 4), np.int16), 1, nodata=5, random_state=0)
-    masked.write(tmp_path / "masked.tif")
-    assert open_image(tmp_path / "masked.tif").nodata == 5
-
-
-def test_places_that_a_geotiff_cannot_have(tmp_path):
-    uneven = raster().isel(y=[0, 1, 4, 5, 6])
-    one = quantize(uneven, 2, random_state=0)
-    with pytest.raises(OutputError, match="the coordinates y are not evenly spaced"):
-        one.write(labels=tmp_path / "a.tif")
-    one = quantize(raster().transpose("x", "y", "band"), 2, random_state=0)
-    with pytest.raises(OutputError, match=r"the image along y: transpose it to \(y, x\)"):
-        one.write(tmp_path / "a.tif")
-    odd = raster()
-    odd.coords["spatial_ref"].attrs["crs_wkt"] = "nonsense"
-    with pytest.raises(OutputError, match="GDAL cannot write such a GeoTIFF"):
-        quantize(odd, 2, random_state=0).write(labels=tmp_path / "a.tif")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_fails_while_a_geotiff_is_written_leaves_nothing(tmp_path):
-    good = quantize(raster(), 2, random_state=0)
-    torn = raster().chunk({"y": 20})
-    torn = torn.copy(data=torn.data.map_blocks(fail_low, dtype=np.float32))
-    bad = Quantized(good.found, open_image(torn))
-    with pytest.raises(ZeroDivisionError):
-        bad.write(tmp_path / "a.tif", labels=tmp_path / "l.tif")
-    assert list(tmp_path.iterdir()) == []
-
-
-def fail_low(block, block_info=None):
-    if block_info and block_info[0]["chunk-location"][1] == 2:
-        raise ZeroDivisionError
-    return block
-
-
-def test_rasterio_is_named_where_it_is_missing(tmp_path, monkeypatch):
-    path = geotiff(tmp_path / "in.tif", values())
-    one = quantize(path, 2, random_state=0)
-    monkeypatch.setitem(sys.modules, "rasterio", None)
-    for outputs in ({"image": tmp_path / "a.tif"}, {"labels": tmp_path / "a.tif"}):
-        with pytest.raises(MissingExtraError, match=r'pip install "dkmeans\[raster\]"'):
-            one.write(**outputs)
-    one.write(labels=tmp_path / "labels.zarr")
-    assert not (tmp_path / "a.tif").exists()
-
-
-# Zarr and OME
-
-
-def ome(group, axes, version, dtype=np.uint16):
-    """A multiscale image of two scales, and its full resolution."""
-    sizes = {"t": 1, "c": 3, "z": 1, "y": 40, "x": 60}
-    random = np.random.default_rng(4)
-    full = random.integers(0, 900, [sizes[a] for a in axes]).astype(dtype)
-    for path, pixels in (("0", full), ("1", full[..., ::2, ::2])):
-        group.create_array(path, data=pixels, chunks=(1,) * (len(axes) - 2) + (16, 32))
-    scales = [
-        {
-            "axes": [{"name": a} for a in axes],
-            "datasets": [{"path": "0"}, {"path": "1"}],
-            "version": version,
-        }
-    ]
-    group.attrs.update(
-        {"multiscales": scales} if version == "0.4" else {"ome": {"multiscales": scales}}
-    )
-    return full
-
-
-@pytest.mark.parametrize(("version", "zarr_format"), [("0.4", 2), ("0.5", 3)])
-@pytest.mark.parametrize("axes", ["tczyx", "cyx", "yx", "zyx"])
-def test_multiscale_images_of_ome(tmp_path, version, zarr_format, axes):
-    group = zarr.open_group(tmp_path / "i.zarr", mode="w", zarr_format=zarr_format)
-    full = ome(group, axes, version)
-    image = open_image(tmp_path / "i.zarr")
-    expected = full.reshape(-1, 40, 60)
-    np.testing.assert_array_equal(np.moveaxis(image.pixels.compute(), 2, 0), expected)
-    assert image.chunk == (16, 32)
-    one = quantize(zarr.open_group(tmp_path / "i.zarr"), 3, random_state=0)
-    assert one.image.shape == (expected.shape if "c" in axes else (40, 60))
-    one.write(tmp_path / "out.zarr")
-    out = zarr.open_array(tmp_path / "out.zarr")
-    assert out.metadata.dimension_names == (("c", "y", "x") if "c" in axes else ("y", "x"))
-    np.testing.assert_array_equal(out[:], one.image.compute())
-
-
-@pytest.mark.parametrize(
-    ("told", "message"),
-    [
-        ([], "says that it is a multiscale image, and not where"),
-        ([{"datasets": [{"path": "7"}], "axes": []}], "and not where: KeyError"),
-        ([{"datasets": [{"path": "0"}], "axes": [{"name": "y"}]}], "0 has the axes y; it has not"),
-        ("x", "and not where"),
-    ],
-)
-def test_groups_that_are_no_image_of_ome(tmp_path, told, message):
-    group = zarr.open_group(tmp_path / "i.zarr", mode="w")
-    ome(group, "cyx", "0.5")
-    group.attrs["ome"] = {"multiscales": told}
-    with pytest.raises(SourceError, match=message):
-        quantize(tmp_path / "i.zarr", 2)
-
-
-def test_a_stack_of_ome_is_refused(tmp_path):
-    group = zarr.open_group(tmp_path / "i.zarr", mode="w")
-    ome(group, "tcyx", "0.5")
-    group.create_array("s", data=np.zeros((5, 3, 40, 60), np.uint8))
-    scales = group.attrs["ome"]["multiscales"]
-    scales[0]["datasets"] = [{"path": "s"}]
-    group.attrs["ome"] = {"multiscales": scales}
-    with pytest.raises(DataError, match=r"\(5, 3, 40, 60\) with the axes t, c, y, x: select one"):
-        quantize(tmp_path / "i.zarr", 2)
-
-
-def test_a_pyramid_of_ome_tiff(tmp_path):
-    random = np.random.default_rng(5)
-    full = random.integers(0, 900, (3, 96, 64)).astype(np.uint16)
-    with tifffile.TiffWriter(tmp_path / "p.ome.tif", ome=True) as file:
-        tiles = {"tile": (32, 32), "photometric": "minisblack"}
-        file.write(full, subifds=1, metadata={"axes": "CYX"}, **tiles)
-        file.write(full[:, ::2, ::2], subfiletype=1, **tiles)
-    image = open_image(tmp_path / "p.ome.tif")
-    np.testing.assert_array_equal(np.moveaxis(image.pixels.compute(), 2, 0), full)
-    assert quantize(tmp_path / "p.ome.tif", 3, random_state=0).image.shape == (96, 64, 3)
-
-
-@pytest.mark.parametrize("named", [False, True])
-def test_bands_that_come_first_in_zarr(tmp_path, named):
-    names = {"dimension_names": ("band", "y", "x")} if named else {}
-    stored = zarr.create_array(
-        tmp_path / "r.zarr",
-        data=values(),
-        chunks=(4, 16, 32),
-        attributes={"nodata": NODATA},
-        **names,
-    )
-    for image in (stored, tmp_path / "r.zarr"):
-        one = quantize(image, K, channel_axis=None if named else 0, random_state=0)
-        check(one, values())
-        assert one.image.shape == stored.shape
-    one.write(tmp_path / "out.zarr", labels=tmp_path / "labels.zarr")
-    out, labels = zarr.open_array(tmp_path / "out.zarr"), zarr.open_array(tmp_path / "labels.zarr")
-    np.testing.assert_array_equal(out[:], one.image.compute())
-    np.testing.assert_array_equal(labels[:], one.labels.compute())
-    assert (out.chunks, labels.chunks) == ((BANDS, 16, 32), (16, 32))
-    assert out.metadata.dimension_names == (("band", "y", "x") if named else None)
-    assert (out.attrs["_FillValue"], labels.attrs["_FillValue"]) == (NODATA, -1)
-    again = quantize(tmp_path / "out.zarr", K, channel_axis=0, random_state=0)
-    assert again.mse == 0
-
-
-def test_uris(tmp_path, found):
-    image = {"data": values(), "chunks": (BANDS, 25, 35), "attributes": {"nodata": NODATA}}
-    zarr.create_array(tmp_path / "r.zarr", **image)
-    zarr.create_array("memory://rasters/r.zarr", **image)
-    for uri, options in ((f"file://{tmp_path}/r.zarr", None), ("memory://rasters/r.zarr", {})):
-        one = quantize(uri, K, channel_axis=0, storage_options=options, random_state=0)
-        check(one, values())
-    with pytest.raises(SourceError, match="memory://rasters/none is no Zarr array or group"):
-        quantize("memory://rasters/none", 2)
-    with pytest.raises(SourceError, match="cannot open nothing://x"):
-        quantize("nothing://x", 2)
 
 
 # the command
