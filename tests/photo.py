@@ -14,7 +14,7 @@ tifffile = pytest.importorskip("tifffile")
 
 PHOTO = np.ascontiguousarray(load_sample_image("china.jpg")[::3, ::3])
 HEIGHT, WIDTH = PHOTO.shape[:2]
-KINDS = ["png", "zarr", "tif", "tif-tiles", "tif-strips", "tif-planes", "tif-big"]
+KINDS = ["png", "webp", "zarr", "tif", "tif-tiles", "tif-strips", "tif-planes", "tif-big"]
 
 
 @cache
@@ -26,8 +26,8 @@ def few_colors():
 def written(folder, kind):
     """The photo as a file of this kind."""
     path = folder / f"photo.{kind.partition('-')[0]}"
-    if kind == "png":
-        pillow.fromarray(PHOTO).save(path)
+    if kind in ("png", "webp"):
+        pillow.fromarray(PHOTO).save(path, lossless=True)
     elif kind == "zarr":
         zarr.create_array(path, data=PHOTO, chunks=(50, 64, 3))
     elif kind == "tif-planes":
