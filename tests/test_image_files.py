@@ -73,7 +73,7 @@ def test_written_palettes(tmp_path, found):
     with open(tmp_path / "p.gpl", "rb") as file:
         colors, mode = GimpPaletteFile(file).getpalette()
     assert mode == "RGB"
-    assert colors[: 3 * 8] == one.palette.tobytes()
+    assert one.palette.tobytes() in colors  # at their beginning, but for old versions of Pillow
     with pillow.open(tmp_path / "p.png") as swatches:
         np.testing.assert_array_equal(np.asarray(swatches)[16, 16::32], one.palette)
 
