@@ -26,7 +26,6 @@ from dkmeans.engine.painting import Painter
 from dkmeans.engine.passes import Passes
 
 _AHEAD = 4  # blocks for each thread that are done before the first of them is taken
-
 _NOTHING = np.empty(0)
 
 Put = Callable[[AnyArray, int, int, int], None]
@@ -124,8 +123,8 @@ def _by_threads(
     """Likewise, read by threads of this process."""
     buffers = Buffers()
 
-    def mark(at: int) -> AnyArray:
-        row, column = divmod(at, tiles.across)
+    def mark(first: int, at: int) -> AnyArray:
+        row, column = divmod(first + at, tiles.across)
         with buffers.lend(tiles.block_bytes) as buffer:
             marks = painter.marks(tiles.block(row, column, buffer))
         top, left = (part.start for part in tiles.span(row, column))
@@ -137,17 +136,13 @@ def _by_threads(
     count = tiles.down * tiles.across
     progress.tell("pass_started", "write", count)
     if not lines:
-        deque(in_order(mark, count, threads), maxlen=0)
+        deque(in_order(partial(mark, 0), count, threads), maxlen=0)
         return
     step = max(1, _AHEAD * threads // tiles.across) * tiles.across
     for first in range(0, count, step):
-        done = in_order(partial(_after, mark, first), min(step, count - first), threads)
+        done = in_order(partial(mark, first), min(step, count - first), threads)
         while row := list(itertools.islice(done, tiles.across)):
             yield np.concatenate(row, axis=1)
-
-
-def _after(mark: Callable[[int], AnyArray], first: int, at: int) -> AnyArray:
-    return mark(first + at)
 
 
 def computed(source: Image, lazy: da.Array, threads: int) -> Iterator[AnyArray]:

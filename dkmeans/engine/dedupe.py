@@ -23,7 +23,6 @@ WIDE_BYTES = 2**18  # of codes of more numbers and their counts: reserved though
 LEAST_ROWS = 2**16  # below which a fit is quick as it is
 _REPEATS = 4  # times that a row must be there, on average, for the distinct ones to pay
 _WORD = 8  # bytes of a number of a code
-_PIECE = 2**14  # rows looked at together at least, which take a millisecond
 
 
 def words(row_bytes: int) -> int:
@@ -123,7 +122,7 @@ class DistinctStep:
 
     def _counted(self, X: AnyArray) -> Distinct:
         """A piece of the block at a time, so that one of too many is left early."""
-        part, size = self._of(X[:0]), max(_PIECE, 2 * self.most)
+        part, size = self._of(X[:0]), 2 * self.most  # copies of the budget, however wide the rows
         for start in range(0, len(X), size):
             part = Distinct.combine([part, self._of(X[start : start + size])])
             if part.codes is None:
