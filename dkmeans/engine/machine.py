@@ -57,9 +57,11 @@ def memory_limit(value: int | float | str | None, *, local: bool = False) -> int
 
 
 def in_cache() -> bool:
-    """Whether Numba has the code of passes on disk, for some type of rows."""
+    """Whether Numba has the code of passes at hand or on disk, for some type of rows."""
     from dkmeans.engine import sum_kernels
 
+    if getattr(sum_kernels._lloyd, "signatures", ()):
+        return True
     stats = getattr(sum_kernels._lloyd, "stats", None)  # none where Numba compiles nothing
     folder = None if stats is None else stats.cache_path
     return folder is not None and any(Path(folder).glob("sum_kernels._lloyd-*.nbi"))

@@ -72,6 +72,15 @@ def merge_rows(parts: Sequence[Rows], most: int) -> Rows:
     return joined.take(np.lexsort((joined.index, joined.keys))[:most])
 
 
+def least_keys(keys: Floats, index: Ints, most: int) -> Ints:
+    """Where the ``most`` smallest keys are, ascending; of equal keys those of the first rows."""
+    chosen = np.flatnonzero(keys <= np.partition(keys, most - 1)[most - 1])
+    if len(chosen) > most:
+        order = np.lexsort((index[chosen], keys[chosen]))
+        chosen = np.sort(chosen[order[:most]])
+    return chosen
+
+
 @dataclass(frozen=True)
 class SampleSpec:
     """The ``most`` rows with the smallest keys of a stream; no key of them is above ``limit``."""

@@ -49,12 +49,12 @@ class Effort:
 def effort_for(m: int, k: int, d: int) -> Effort:
     """How much to try with m rows of d features and k centers: less where a try costs much."""
     work = float(m) * k * d
-    shakes = min(8 * k, max(40, 24 + k // 4))
+    shakes = min(8 * k, max(48, 24 + k // 4))
     if work > SMALL and d > NARROW:
         shakes = max(4, shakes * NARROW // d)
     if work > LARGE:
-        return Effort(2 * k, k // 8 + 4, 1e-3, 2, shakes, k + 16)
-    return Effort(2 * k, k // 4 + 4, 1e-4, 50, shakes, k + 16)
+        return Effort(2 * k, k // 8 + 4, 1e-3, 2, shakes, k + min(k, 16))
+    return Effort(2 * k, k // 4 + 4, 1e-4, 50, shakes, k + min(k, 16))
 
 
 def rows_for(k: int, d: int) -> int:
@@ -202,19 +202,31 @@ def improve(points: AnyArray, weights: Floats, centers: Floats, seed: int) -> Fo
 def _explore(
     tiles: Tiles, k: int, given: AnyArray | None, effort: Effort, seed: int, *stream: int
 ) -> Raw:
-    """Cost, in units of the tiles, and centers (k, d) float32 of one search."""
+    """Cost, in units of the tiles, and centers (k, d) float32 of one search.
+
+    Before the swaps that take most of its time, the rows are put in the order of their centers:
+    then there are few tiles for which a swap changes anything.
+    """
     from dkmeans.engine import search_kernels
     from dkmeans.engine.sampling import stream_key
     from dkmeans.engine.search_state_kernels import workspace
 
     work = workspace(tiles.values, tiles.weights, k, stream_key(seed, *stream))
+    d = tiles.values.shape[1]
     if given is not None:
         for j, row in enumerate(given):
             work.centers[j // 4, :, j % 4] = 0
             work.centers[j // 4, : len(row), j % 4] = row
     cost = search_kernels.explore(work, given is not None, effort)
-    _, d, _ = work.centers.shape
-    return Raw(cost, work.centers.transpose(0, 2, 1).reshape(-1, d)[:k], work.own.ravel())
+    labels = work.own.ravel()
+    if k > 1 and effort.shakes > 0:
+        order: Ints | slice = slice(None)
+        if d <= NARROW:  # in wider ones nearly all of the time goes to distances
+            order = np.argsort(labels.astype(np.min_scalar_type(k)), kind="stable")
+            work = work.take(order)
+        cost = search_kernels.shake(work, effort)
+        labels[order] = work.own.ravel()
+    return Raw(cost, work.centers.transpose(0, 2, 1).reshape(-1, d)[:k], labels)
 
 
 def _best(found: Sequence[Raw]) -> list[Raw]:

@@ -17,11 +17,8 @@ from dkmeans.engine.search import Effort
 from dkmeans.engine.search_state_kernels import (
     CHANGE,
     FAR,
-    FRESH,
     MASS,
-    NEAR,
     NEVER,
-    NEXT,
     SHIFT,
     absorb,
     closer,
@@ -42,7 +39,7 @@ from dkmeans.engine.search_state_kernels import (
     tally,
     weigh,
 )
-from dkmeans.engine.search_workspace import WIDTH, Workspace, workspace_type
+from dkmeans.engine.search_workspace import FRESH, NEAR, NEXT, WIDTH, Workspace, workspace_type
 
 BOUNDED = 24  # centers from which Lloyd keeps bounds instead of scanning all rows
 
@@ -59,7 +56,7 @@ def _seed(work):
     for b in range(near.shape[0]):
         for i in range(WIDTH):
             near[b, i], follow[b, i], own[b, i] = np.float32(1), NEVER, 0
-        share[b] = share_of(near, weights, b, scores)
+        share[b] = share_of(near, weights, b, b, scores)
         total += share[b]
     for j in range(work.sums.shape[0]):
         if total > 0:
@@ -74,7 +71,7 @@ def _seed(work):
         for b in range(near.shape[0]):
             if closer(fresh, follow, b) > 0:
                 absorb(near, follow, own, fresh, b, np.int32(j))
-                share[b] = share_of(near, weights, b, scores)
+                share[b] = share_of(near, weights, b, b, scores)
             total += share[b]
     return cost_of(work)
 
@@ -187,6 +184,13 @@ def _assign_few(work, many):
     scores, labels, count = work.scores, work.labels, 0
     for b in range(near.shape[0]):
         score_tile(work, b, (many + 3) >> 2)
+        due = np.int32(0)
+        for i in range(WIDTH):
+            due += np.int32(1) if scores[4, i] < near[b, i] else np.int32(0)
+        for i in range(WIDTH):
+            due += np.int32(1) if moved[own[b, i]] > 0 else np.int32(0)
+        if due == 0:
+            continue
         for i in range(WIDTH):
             best, new = scores[4, i], which[labels[i]]
             if moved[own[b, i]] == 0:
@@ -217,7 +221,10 @@ def _settle(work, kept, worth, iterations):
         many = _move_some(work, worth)
         if many == 0:
             break
-        _assign_few(work, many)
+        if (many + 3) >> 2 << 1 > work.centers.shape[0]:
+            scan_all(work)
+        else:
+            _assign_few(work, many)
         before, explained = explained, explained_by(work)
         if explained + 3 * (explained - before) < kept:
             break
@@ -225,9 +232,9 @@ def _settle(work, kept, worth, iterations):
 
 
 @njit(**ENTRY)
-def _shake(work, cost, most, patience, worth, iterations):
+def _shake(work, most, patience, worth, iterations):
     """Random swaps, each followed by a local Lloyd before it is judged (Fraenti 2018)."""
-    failed = 0
+    failed, cost = 0, cost_of(work)
     tally(work)
     _copy(work.state, work.saved)
     kept = explained_by(work)
@@ -261,19 +268,18 @@ def _start(work):
 
 
 def explore(work: Workspace, given: bool, effort: Effort) -> float:
-    """One search, as planned; return the cost.
+    """Centers, seeded unless ``given``, improved by swaps and by Lloyd; return the cost.
 
-    Centers are seeded unless ``given``, improved by swaps and by Lloyd, then by swaps that are
-    judged after Lloyd. Each of these is compiled for itself: all in one function would be
-    optimised twice.
+    Each of these is compiled for itself: all in one function would be optimised twice.
     """
-    several = work.sums.shape[0] > 1
     cost: float = _start(work) if given else _seed(work)
-    if several and effort.tries > 0:
+    if work.sums.shape[0] > 1 and effort.tries > 0:
         cost = _swaps(work, cost, effort.tries, effort.patience)
-    cost = _lloyd(work, cost, effort.tol, effort.iterations)
-    if several and effort.shakes > 0:
-        limits = (effort.shakes, effort.shake_patience, effort.worth, effort.shake_iterations)
-        cost = _shake(work, cost, *limits)
-        cost = _lloyd(work, cost, effort.tol, effort.iterations)
-    return cost
+    return _lloyd(work, cost, effort.tol, effort.iterations)
+
+
+def shake(work: Workspace, effort: Effort) -> float:
+    """Go on by swaps that are judged after Lloyd; return the cost."""
+    limits = (effort.shakes, effort.shake_patience, effort.worth, effort.shake_iterations)
+    cost: float = _shake(work, *limits)
+    return _lloyd(work, cost, effort.tol, effort.iterations)

@@ -20,14 +20,20 @@ from numba import float64, int64, njit, void
 from dkmeans._typing import AnyArray
 from dkmeans.engine.compiled import INNER, shared
 from dkmeans.engine.sampling import uniform
-from dkmeans.engine.search_workspace import WIDTH, Workspace, workspace_type
+from dkmeans.engine.search_workspace import (
+    FRESH,
+    GONE,
+    NEAR,
+    NEXT,
+    WIDTH,
+    Workspace,
+    workspace_type,
+)
 
 FAR = np.float32(1e15)  # coordinates of the centers that fill up a group of four
 NEVER = np.float32(3e38)  # further than any of them
 ROUNDED = np.float32(1.0001)  # allows for distances summed in another way
 
-NEAR, NEXT, FRESH, GONE = 0, 1, 2, 3  # squared distance to the nearest center, the second,
-# the one on trial, the one given up
 LOSS, CHANGE, MASS, SHIFT = 0, 1, 2, 3  # of removing a center, with the trial; weight; move
 
 
@@ -84,16 +90,22 @@ def move_row(work, b, i, new):
     own[b, i] = new
 
 
-@njit(**INNER, fastmath={"contract"})
-def share_of(near, weights, b, part):
-    """Cost of a tile: summed by folding it in half, an order that vectorises."""
-    for i in range(16):
-        first = weights[b, i] * near[b, i] + weights[b, i + 16] * near[b, i + 16]
-        second = weights[b, i + 32] * near[b, i + 32] + weights[b, i + 48] * near[b, i + 48]
-        part[1, i] = first + second
+@njit(**INNER)
+def _folded(part):
+    """Sum of the first 16 numbers of row 1."""
     for i in range(4):
         part[2, i] = (part[1, i] + part[1, i + 4]) + (part[1, i + 8] + part[1, i + 12])
     return np.float64((part[2, 0] + part[2, 1]) + (part[2, 2] + part[2, 3]))
+
+
+@njit(**INNER, fastmath={"contract"})
+def share_of(values, weights, b, row, part):
+    """Sum of the products of a tile: by folding it in half, an order that vectorises."""
+    for i in range(16):
+        first = weights[b, i] * values[row, i] + weights[b, i + 16] * values[row, i + 16]
+        second = weights[b, i + 32] * values[row, i + 32] + weights[b, i + 48] * values[row, i + 48]
+        part[1, i] = first + second
+    return _folded(part)
 
 
 @njit(**INNER)
@@ -146,6 +158,15 @@ def closer(fresh, follow, b):
     for i in range(WIDTH):
         count += np.int32(1) if fresh[b, i] < follow[b, i] else np.int32(0)
     return count
+
+
+@njit(**INNER)
+def is_of_one(own, b):
+    """Whether the rows of a tile have one nearest center."""
+    others = np.int32(0)
+    for i in range(WIDTH):
+        others += np.int32(1) if own[b, i] != own[b, 0] else np.int32(0)
+    return others == 0
 
 
 @njit(**INNER)
@@ -313,10 +334,14 @@ def scan_all(work):
     changed = 0
     for b in range(near.shape[0]):
         score_tile(work, b, 0)
+        due = np.int32(0)
         for i in range(WIDTH):
-            if labels[i] != own[b, i]:
-                changed += 1
-                move_row(work, b, i, labels[i])
+            due += np.int32(1) if labels[i] != own[b, i] else np.int32(0)
+        if due > 0:
+            changed += due
+            for i in range(WIDTH):
+                if labels[i] != own[b, i]:
+                    move_row(work, b, i, labels[i])
         for i in range(WIDTH):
             near[b, i] = scores[4, i]
         for i in range(WIDTH):
@@ -338,7 +363,7 @@ def cost_of(work):
         loss[j] = 0
     total = 0.0
     for b in range(near.shape[0]):
-        share[b] = share_of(near, weights, b, scores)
+        share[b] = share_of(near, weights, b, b, scores)
         total += share[b]
         for i in range(WIDTH):
             loss[own[b, i]] += weights[b, i] * (follow[b, i] - near[b, i])
@@ -354,12 +379,25 @@ def weigh(work):
         work.dist[FRESH],
         work.own,
     )
-    loss, change, weights = work.stats[LOSS], work.stats[CHANGE], work.weights
+    loss, change, weights, scores = (
+        work.stats[LOSS],
+        work.stats[CHANGE],
+        work.weights,
+        work.scores,
+    )
     for j in range(loss.shape[0]):
         change[j] = loss[j]
     gain = 0.0
     for b in range(near.shape[0]):
         if closer(fresh, follow, b) == 0:
+            continue
+        if is_of_one(own, b):
+            for i in range(WIDTH):
+                new, best, second = fresh[b, i], near[b, i], follow[b, i]
+                scores[3, i] = best - min(best, new)
+                scores[4, i] = second - min(second, max(best, new))
+            gain += share_of(scores, weights, b, 3, scores)
+            change[own[b, 0]] -= share_of(scores, weights, b, 4, scores)
             continue
         for i in range(WIDTH):
             new = fresh[b, i]
@@ -381,13 +419,20 @@ def swap(work, j):
     centers, spare = work.centers, work.spare
     for f in range(centers.shape[1]):
         spare[f] = centers[j >> 2, f, j & 3]
-    sweep(work.tiles, spare, gone)
     place(work, j)
+    if centers.shape[0] <= 2:
+        scan_all(work)
+        return
+    sweep(work.tiles, spare, gone)
     count = 0
     for b in range(near.shape[0]):
+        due = np.int32(0)
         for i in range(WIDTH):
-            rows[count] = b * WIDTH + i
-            count += own[b, i] == j or gone[b, i] <= follow[b, i] * ROUNDED
+            due += np.int32(1) if gone[b, i] <= follow[b, i] * ROUNDED else np.int32(0)
+        if due > 0:
+            for i in range(WIDTH):
+                rows[count] = b * WIDTH + i
+                count += own[b, i] == j or gone[b, i] <= follow[b, i] * ROUNDED
         if closer(fresh, follow, b) > 0:
             for i in range(WIDTH):
                 if fresh[b, i] < near[b, i] and own[b, i] != j:

@@ -33,6 +33,8 @@ cgutils: Any = _cgutils
 models: Any = _models
 arrayobj: Any = _arrayobj
 WIDTH = 64  # rows of a tile
+NEAR, NEXT, FRESH, GONE = 0, 1, 2, 3  # squared distance to the nearest center, the second,
+# the one on trial, the one given up
 _SIZES = ("t", "d", "q", "k", "n", "s")  # tiles, features, fours of centers, centers, rows, state
 _STATE = ("sums", "stats", "centers", "own", "dist")  # of ``dist`` only near and next
 _ARRAYS: dict[str, tuple[Any, ...]] = {
@@ -112,6 +114,19 @@ class Workspace:
             addresses.append(array.__array_interface__["data"][0])
         self._table = np.array([*sizes.values(), *addresses], np.int64)
         self.address: int = self._table.__array_interface__["data"][0]
+
+    def take(self, order: Ints) -> Workspace:
+        """The same search with its rows in another order."""
+        t, d, _ = self.tiles.shape
+        columns = self.tiles.transpose(1, 0, 2).reshape(d, -1)[:, order]
+        tiles = np.ascontiguousarray(columns.reshape(d, t, WIDTH).transpose(1, 0, 2))
+        weights = self.weights.ravel()[order].reshape(t, WIDTH)
+        work = Workspace(tiles, weights, len(self.sums))
+        work.centers[:], work.random[:] = self.centers, self.random
+        for name in (NEAR, NEXT):
+            work.dist[name] = self.dist[name].ravel()[order].reshape(t, WIDTH)
+        work.own[:] = self.own.ravel()[order].reshape(t, WIDTH)
+        return work
 
 
 class _WorkspaceType(types.Type):

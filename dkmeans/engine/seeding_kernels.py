@@ -44,8 +44,11 @@ def survey(X, weights, offset, stream_keys, keys, rows, sizes, low, high):
             low[f] = min(low[f], value)
             high[f] = max(high[f], value)
         for s in range(stream_keys.shape[0]):
-            key = -np.log(uniform(stream_keys[s], offset + i)) / weight
-            if sizes[s] < keys.shape[1] or key <= keys[s, 0]:
+            drawn, full = uniform(stream_keys[s], offset + i), sizes[s] == keys.shape[1]
+            if full and 1.0 - drawn > 1.000001 * weight * keys[s, 0]:
+                continue  # as -log(u) >= 1 - u, which is near it for the keys that count
+            key = -np.log(drawn) / weight
+            if not full or key <= keys[s, 0]:
                 sizes[s] = offer(keys[s], rows[s], sizes[s], key, i)
     return bad_row, bad_column, finite, positive
 

@@ -18,6 +18,7 @@ from dkmeans.engine.partial import (
     SampleSpec,
     first_bad,
     join_rows,
+    least_keys,
     merge_rows,
     rows_of,
 )
@@ -94,10 +95,10 @@ class Sample:
         rows = join_rows(self.pieces)
         chosen = np.flatnonzero(rows.keys < spec.limit)
         if len(chosen) > spec.most:
-            order = np.lexsort((rows.index[chosen], rows.keys[chosen]))
-            chosen = chosen[order[: spec.most]]
-        if len(chosen) < len(rows) or (np.diff(rows.index) < 0).any():
-            rows = rows.take(chosen[np.argsort(rows.index[chosen])])
+            chosen = chosen[least_keys(rows.keys[chosen], rows.index[chosen], spec.most)]
+        in_order = not (np.diff(rows.index) < 0).any()
+        if len(chosen) < len(rows) or not in_order:
+            rows = rows.take(chosen if in_order else chosen[np.argsort(rows.index[chosen])])
         return rows
 
 
