@@ -145,7 +145,7 @@ def _survey(
     survey, *counted = yield from ask_together("survey", steps)
     if not counted or counted[0].codes is None:
         return survey, None
-    rows = in_memory_rows(len(counted[0].codes), passes.threads)
+    rows = in_memory_rows(len(counted[0].codes), d, passes.threads)
     return survey, counted[0].blocks(d, blocks.dtype, rows)
 
 

@@ -387,17 +387,17 @@ def weigh(work):
     )
     for j in range(loss.shape[0]):
         change[j] = loss[j]
-    gain = 0.0
+    gain, gained, lost = 0.0, np.int64(3), np.int64(4)  # literals would be compiled each for itself
     for b in range(near.shape[0]):
         if closer(fresh, follow, b) == 0:
             continue
         if is_of_one(own, b):
             for i in range(WIDTH):
                 new, best, second = fresh[b, i], near[b, i], follow[b, i]
-                scores[3, i] = best - min(best, new)
-                scores[4, i] = second - min(second, max(best, new))
-            gain += share_of(scores, weights, b, 3, scores)
-            change[own[b, 0]] -= share_of(scores, weights, b, 4, scores)
+                scores[gained, i] = best - min(best, new)
+                scores[lost, i] = second - min(second, max(best, new))
+            gain += share_of(scores, weights, b, gained, scores)
+            change[own[b, 0]] -= share_of(scores, weights, b, lost, scores)
             continue
         for i in range(WIDTH):
             new = fresh[b, i]

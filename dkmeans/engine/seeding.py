@@ -212,9 +212,10 @@ def recluster(candidates: Floats, weights: Floats, drawn: Rows, k: int, seed: in
     return search(candidates, weights, k, seed)[0].centers
 
 
-def in_memory_rows(n_rows: int, threads: int) -> int:
+def in_memory_rows(n_rows: int, n_features: int, threads: int) -> int:
     """Rows of a block in memory: a few blocks a thread, none so small that its overhead counts."""
-    return int(min(2**20, max(8192, -(-n_rows // (4 * threads)))))
+    least = max(8192, 2**17 // max(1, n_features))
+    return int(min(2**20, max(least, -(-n_rows // (4 * threads)))))
 
 
 def _plus_plus(run: Run, drawn: Rows, k: int, seed: int) -> Program[Floats]:
