@@ -39,6 +39,14 @@ def centers_in(work, k, d):
     return work.centers.transpose(0, 2, 1).reshape(-1, work.centers.shape[1])[:k, :d].astype(float)
 
 
+def two_nearest_are_exact(work, rows, centers):
+    sq = np.sort(naive.sq_distances(rows, centers), axis=1)
+    count = len(rows)
+    np.testing.assert_allclose(work.dist[0].ravel()[:count], sq[:, 0], rtol=1e-4, atol=1e-10)
+    np.testing.assert_allclose(work.dist[1].ravel()[:count], sq[:, 1], rtol=1e-4)
+    assert (work.own.ravel()[:count] == naive.assign(rows, centers)).all()
+
+
 def blobs(seed, k, side, n=40, spread=1.0, sizes=None):
     """Rows about the points of a grid, and those points."""
     rng = np.random.default_rng(seed)
@@ -75,11 +83,8 @@ def test_seeding_keeps_the_two_nearest(d):
     cost = call(kernels._seed, work)
     centers = centers_in(work, 9, d)
     assert all((rows == center).all(axis=1).any() for center in centers)
-    sq = np.sort(naive.sq_distances(rows, centers), axis=1)
-    np.testing.assert_allclose(work.dist[0].ravel()[:300], sq[:, 0], rtol=1e-4, atol=1e-10)
-    np.testing.assert_allclose(work.dist[1].ravel()[:300], sq[:, 1], rtol=1e-4)
-    assert (work.own.ravel()[:300] == naive.assign(rows, centers)).all()
-    assert cost == pytest.approx((weights * sq[:, 0]).sum(), rel=1e-5)
+    two_nearest_are_exact(work, rows, centers)
+    assert cost == pytest.approx(naive_cost(rows, weights, centers), rel=1e-5)
     assert cost == pytest.approx(work.share.sum())
 
 
@@ -96,18 +101,24 @@ def test_seeding_draws_by_the_squared_distance():
     assert after_first.count(2) / len(after_first) == pytest.approx(0.9, abs=0.07)
 
 
-@pytest.mark.parametrize("d", [2, 7])
-def test_a_swap_is_weighed_and_made_as_by_brute_force(d):
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize(("d", "k"), [(2, 7), (7, 7), (2, 20), (7, 20)])
+def test_a_swap_is_weighed_and_made_as_by_brute_force(d, k, ordered):
     rng = np.random.default_rng(3)
-    _tiles, work, rows, weights = state(rng.normal(size=(400, d)), rng.random(400), 7)
-    cost = call(kernels._seed, work)
+    _tiles, work, rows, weights = state(rng.normal(size=(1600, d)), rng.random(1600), k)
+    call(kernels._seed, work)
+    if ordered:
+        order = np.argsort(work.own.ravel(), kind="stable")
+        work, rows, weights = work.take(order), rows[order], weights[order]
+        assert any(len(set(tile)) == 1 for tile in work.own)
+    cost = call(steps.cost_of, work)
     call(steps.tally, work)
-    centers = centers_in(work, 7, d)
+    centers = centers_in(work, k, d)
     work.point[:d] = rows[5]
     call(steps.sweep, work.tiles, work.point, work.dist[2])
     gain = call(steps.weigh, work)
     expected = []
-    for j in range(7):
+    for j in range(k):
         swapped = centers.copy()
         swapped[j] = rows[5]
         expected.append(naive_cost(rows, weights, swapped))
@@ -117,9 +128,21 @@ def test_a_swap_is_weighed_and_made_as_by_brute_force(d):
     assert call(steps.cost_of, work) == pytest.approx(expected[j], rel=1e-5)
     centers[j] = rows[5]
     labels = naive.assign(rows, centers)
-    assert (work.own.ravel()[:400] == labels).all()
-    sums = np.array([(weights[labels == c, None] * rows[labels == c]).sum(0) for c in range(7)])
+    assert (work.own.ravel() == labels).all()
+    sums = np.array([(weights[labels == c, None] * rows[labels == c]).sum(0) for c in range(k)])
     np.testing.assert_allclose(work.sums[:, :d], sums, atol=1e-9)
+    two_nearest_are_exact(work, rows, centers)
+
+
+@pytest.mark.parametrize("d", [2, 7])
+@pytest.mark.parametrize("k", [2, 6, 40, 150])
+def test_after_shakes_the_two_nearest_are_known(d, k):
+    _tiles, work, rows, _ = state(np.random.default_rng(8).normal(size=(1600, d)), UNIT, k)
+    before = call(kernels._seed, work)
+    after = call(kernels._shake, work, 60, 60, 1e-5, 5)
+    assert after < 0.95 * before  # so some were kept
+    two_nearest_are_exact(work, rows, centers_in(work, k, d))
+    assert call(steps.cost_of, work) == pytest.approx(after)
 
 
 def test_a_local_lloyd_explains_what_its_assignment_does():

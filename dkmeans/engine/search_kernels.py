@@ -19,6 +19,7 @@ from dkmeans.engine.search_state_kernels import (
     FAR,
     MASS,
     NEVER,
+    ROUNDED,
     SHIFT,
     absorb,
     closer,
@@ -142,6 +143,16 @@ def _copy(source, target):
         target[i] = source[i]
 
 
+@njit(**INNER)
+def _gather(centers, which, many, few):
+    """Copy to ``few`` the centers listed, filled up to fours; return how many fours."""
+    for at in range((many + 3) >> 2 << 2):
+        for f in range(few.shape[1]):
+            j = which[at]
+            few[at >> 2, f, at & 3] = centers[j >> 2, f, j & 3] if at < many else FAR
+    return (many + 3) >> 2
+
+
 @shared(int64(workspace_type, float64))
 def _move_some(work, worth):
     """Move to their means the centers for which it lowers the cost by ``worth``.
@@ -164,13 +175,11 @@ def _move_some(work, worth):
                 centers[q, f, lane] = np.float32(sums[j, f] / mass[j])
         if moved[j] > 0:
             work.which[many] = j
-            for f in range(d):
-                few[many >> 2, f, many & 3] = centers[q, f, lane]
             many += 1
-    for at in range(many, (many + 3) >> 2 << 2):
-        for f in range(d):
-            few[at >> 2, f, at & 3] = FAR
-    return many if fresh > 0 else 0
+    if fresh == 0:
+        return 0
+    _gather(centers, work.which, many, few)
+    return many
 
 
 @shared(void(workspace_type, int64))
@@ -231,6 +240,47 @@ def _settle(work, kept, worth, iterations):
     return explained
 
 
+@njit(**INNER)
+def _list_moved(work):
+    """List the centers that are elsewhere than in the state remembered; return how many."""
+    centers, before, which, many = work.centers, work.saved_centers, work.which, 0
+    for j in range(work.sums.shape[0]):
+        q, lane, moved = j >> 2, j & 3, 0
+        for f in range(centers.shape[1]):
+            moved += centers[q, f, lane] != before[q, f, lane]
+        which[many] = j
+        many += moved > 0
+    return many
+
+
+@shared(void(workspace_type))
+def _accept(work):
+    """Make the two nearest centers of every row exact again, after some have moved.
+
+    Those of a row are as remembered, unless a center that moved was or has come as near.
+    """
+    near, follow, rows = work.dist[NEAR], work.dist[NEXT], work.rows
+    old_near, old_follow, least = work.saved_dist[NEAR], work.saved_dist[NEXT], work.dist[FRESH]
+    scores, count, many = work.scores, 0, _list_moved(work)
+    if (many + 3) >> 2 << 1 >= work.centers.shape[0]:
+        scan_all(work)
+        return
+    fours = _gather(work.saved_centers, work.which, many, work.few)
+    for b in range(near.shape[0]):
+        score_tile(work, b, fours)
+        for i in range(WIDTH):
+            least[b, i] = scores[4, i]
+    _gather(work.centers, work.which, many, work.few)
+    for b in range(near.shape[0]):
+        score_tile(work, b, fours)
+        for i in range(WIDTH):
+            near[b, i], follow[b, i] = old_near[b, i], old_follow[b, i]
+        for i in range(WIDTH):
+            rows[count] = b * WIDTH + i
+            count += min(least[b, i], scores[4, i]) <= old_follow[b, i] * ROUNDED
+    scan(work, count)
+
+
 @njit(**ENTRY)
 def _shake(work, most, patience, worth, iterations):
     """Random swaps, each followed by a local Lloyd before it is judged (Fraenti 2018)."""
@@ -251,7 +301,7 @@ def _shake(work, most, patience, worth, iterations):
         if new > kept + 1e-6 * cost:
             if new > kept + 1e-4 * cost:
                 failed = 0
-            scan_all(work)
+            _accept(work)
             cost = cost_of(work)
             kept = explained_by(work)
             _copy(work.state, work.saved)

@@ -57,6 +57,8 @@ _ARRAYS: dict[str, tuple[Any, ...]] = {
     "random": (types.uint64, 2),
     "state": (types.int32, "s"),
     "saved": (types.int32, "s"),
+    "saved_centers": (types.float32, "q", "d", 4),
+    "saved_dist": (types.float32, 2, "t", WIDTH),
 }
 
 
@@ -82,6 +84,8 @@ class Workspace:
     random: AnyArray  # key, and number of the draws made
     state: Ints  # all that a swap changes, which lies in one piece: ``_STATE``
     saved: Ints  # as it was
+    saved_centers: AnyArray
+    saved_dist: AnyArray  # near, next
 
     def __init__(self, tiles: AnyArray, weights: AnyArray, k: int) -> None:
         """What is only read, rows and weights, can be shared by several."""
@@ -99,8 +103,10 @@ class Workspace:
         arrays["saved"] = np.zeros(sizes["s"], np.int32)
         start = 0
         for name, count in words.items():
-            piece = whole[start : start + count].view(_ARRAYS[name][0].name)
-            arrays[name] = piece.reshape(shapes[name])
+            for held, piece in ((name, whole), (f"saved_{name}", arrays["saved"])):
+                if held in _ARRAYS:
+                    part = piece[start : start + count].view(_ARRAYS[held][0].name)
+                    arrays[held] = part.reshape(shapes[held])
             start += count
         addresses = []
         for name, (kind, *_) in _ARRAYS.items():
