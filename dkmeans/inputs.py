@@ -77,7 +77,8 @@ class Input:
         """X as blocks; rows in memory are cut for the threads."""
         if isinstance(self.X, Source):
             return self.X.blocks(target_rows, self.weights)
-        rows = in_memory_rows(*self.X.shape, default_threads())
+        n_rows, n_features = self.X.shape
+        rows = in_memory_rows(n_rows, n_features, default_threads())
         return from_array(self.X, self.weights, rows)
 
 
