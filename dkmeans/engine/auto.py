@@ -64,8 +64,7 @@ def auto(run: Run, spec: SampleSpec, k: int, seed: int) -> Program[Fit]:
 def _searched(run: Run, points: Points, k: int, seed: int, *, polish: bool) -> tuple[Found, ...]:
     ample = run.blocks.in_memory  # a process beside this one would break a tight limit of memory
     with compiling(points.X.dtype) if ample else nullcontext():
-        threads = run.journal.passes.threads
-        return tuple(search(points.X, points.weights, k, seed, polish=polish, threads=threads))
+        return tuple(search(points.X, points.weights, k, seed, polish=polish))
 
 
 def _verified(
@@ -95,10 +94,7 @@ def _verified(
     union = _union(rows, points, drawn, first.centers, share)
     now = best.taken[1].centers if len(best.taken) > 1 else best.course.centers
     hoped: Found = yield Memo(
-        "improve",
-        Found,
-        len(now),
-        partial(improve, union.X, union.weights, now, seed, run.journal.passes.threads),
+        "improve", Found, len(now), partial(improve, union.X, union.weights, now, seed)
     )
     at_present = float(np.sum(union.cost(now)[0] * union.weights))
     if hoped.cost < (1 - _GAIN) * at_present:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
-from dkmeans.engine.shakes import shake
 
 BLOCK = 2048  # rows moved and scaled at once
 SMALL = 2e6  # distances times features up to which wide rows are searched as thoroughly as others
@@ -130,13 +129,7 @@ class Raw:
 
 
 def search(
-    points: AnyArray,
-    weights: Floats,
-    k: int,
-    seed: int,
-    *,
-    polish: bool = True,
-    threads: int = 1,
+    points: AnyArray, weights: Floats, k: int, seed: int, *, polish: bool = True
 ) -> list[Found]:
     """Search for k centers of the rows ``points`` (m, d); the best first, up to three that differ.
 
@@ -153,22 +146,20 @@ def search(
     polish
         Whether what was found on some of the rows is improved on all of them, if only some were
         searched. Without, its cost is an estimate.
-    threads
-        That share the work, which changes nothing of what is found.
     """
     m, d = points.shape
     if m <= rows_for(k, d):
         tiles = tiles_of(points, weights)
-        return [_found(points, weights, tiles, raw) for raw in _search(tiles, m, k, seed, threads)]
+        return [_found(points, weights, tiles, raw) for raw in _search(tiles, m, k, seed)]
     rows = _sample(m, weights, rows_for(k, d), seed)
     held = weights[rows] if len(weights) else weights
     few = tiles_of(points[rows], held)
-    best = _found(points[rows], held, few, _search(few, len(rows), k, seed, threads)[0])
+    best = _found(points[rows], held, few, _search(few, len(rows), k, seed)[0])
     if not polish:
         share = held.sum() / weights.sum() if len(weights) else len(rows) / m
         return [replace(best, cost=best.cost / share)]
     effort = replace(effort_for(m, k, d), tries=0, shakes=0)
-    return [_polish(points, weights, best.centers, effort, 1, seed)]
+    return [_polish(points, weights, best.centers, effort, seed)]
 
 
 def _sample(m: int, weights: Floats, most: int, seed: int) -> Ints:
@@ -180,47 +171,36 @@ def _sample(m: int, weights: Floats, most: int, seed: int) -> Ints:
     return np.sort(drawn)
 
 
-def _search(tiles: Tiles, m: int, k: int, seed: int, threads: int) -> list[Raw]:
+def _search(tiles: Tiles, m: int, k: int, seed: int) -> list[Raw]:
     """Search on rows in tiles, all of them."""
     sizes = (m, k, tiles.shift.shape[0])
     effort, runs = effort_for(*sizes), runs_for(*sizes)
     if runs == 1:
-        return [_explore(tiles, k, None, effort, threads, seed, _SEARCH, 0)]
+        return [_explore(tiles, k, None, effort, seed, _SEARCH, 0)]
     start = replace(effort, tol=1e-3, shakes=0)
 
-    found = [_explore(tiles, k, None, start, 1, seed, _SEARCH, number) for number in range(runs)]
+    found = [_explore(tiles, k, None, start, seed, _SEARCH, number) for number in range(runs)]
     found.sort(key=lambda raw: raw.cost)
-    better = replace(effort, tries=0)
-    found[0] = _explore(tiles, k, found[0].centers, better, threads, seed, _IMPROVE, 0)
+    found[0] = _explore(tiles, k, found[0].centers, replace(effort, tries=0), seed, _IMPROVE, 0)
     return _best(found)
 
 
-def _polish(
-    points: AnyArray, weights: Floats, centers: Floats, effort: Effort, threads: int, seed: int
-) -> Found:
+def _polish(points: AnyArray, weights: Floats, centers: Floats, effort: Effort, seed: int) -> Found:
     """Go on from ``centers``, on all rows."""
     tiles = tiles_of(points, weights)
     given = ((centers - tiles.shift) * tiles.scale).astype(np.float32)
-    raw = _explore(tiles, len(centers), given, effort, threads, seed, _IMPROVE, 1)
+    raw = _explore(tiles, len(centers), given, effort, seed, _IMPROVE, 1)
     return _found(points, weights, tiles, raw)
 
 
-def improve(
-    points: AnyArray, weights: Floats, centers: Floats, seed: int, threads: int = 1
-) -> Found:
+def improve(points: AnyArray, weights: Floats, centers: Floats, seed: int) -> Found:
     """Local search by swaps and Lloyd from ``centers`` (k, d) on the rows ``points`` (m, d)."""
     effort = effort_for(len(points), len(centers), points.shape[1])
-    return _polish(points, weights, centers, effort, threads, seed)
+    return _polish(points, weights, centers, effort, seed)
 
 
 def _explore(
-    tiles: Tiles,
-    k: int,
-    given: AnyArray | None,
-    effort: Effort,
-    threads: int,
-    seed: int,
-    *stream: int,
+    tiles: Tiles, k: int, given: AnyArray | None, effort: Effort, seed: int, *stream: int
 ) -> Raw:
     """Cost, in units of the tiles, and centers (k, d) float32 of one search.
 
@@ -244,8 +224,7 @@ def _explore(
         if d <= NARROW:  # in wider ones nearly all of the time goes to distances
             order = np.argsort(labels.astype(np.min_scalar_type(k)), kind="stable")
             work = work.take(order)
-        cost = shake(work, effort, threads)
-        cost = search_kernels.lloyd(work, cost, effort.tol, effort.iterations)
+        cost = search_kernels.shake(work, effort)
         labels[order] = work.own.ravel()
     return Raw(cost, work.centers.transpose(0, 2, 1).reshape(-1, d)[:k], labels)
 

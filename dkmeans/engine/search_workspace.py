@@ -134,18 +134,6 @@ class Workspace:
         work.own[:] = self.own.ravel()[order].reshape(t, WIDTH)
         return work
 
-    def twin(self) -> Workspace:
-        """Another search of the same rows in the same state, remembered and present."""
-        work = Workspace(self.tiles, self.weights, len(self.sums))
-        work.random[:] = self.random
-        work.follow(self)
-        return work
-
-    def follow(self, other: Workspace) -> None:
-        """Take over the state of another search of the same rows."""
-        for name in ("state", "saved", "share") if other is not self else ():
-            np.copyto(getattr(self, name), getattr(other, name))
-
 
 class _WorkspaceType(types.Type):
     def __init__(self) -> None:
