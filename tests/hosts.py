@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -23,6 +24,9 @@ def can_make_hosts():
 
 class Hosts:
     """Hosts 10.77.0.1 and up on one bridge, each with the names of all in its /etc/hosts.
+
+    What ``socket.gethostname`` says, which is the same on all, is the host's own address, as in a
+    container: distributed 2025.1 does not start where its own name has none.
 
     Parameters
     ----------
@@ -67,7 +71,7 @@ class Hosts:
             _ip("-n", host, "link", "set", "lo", "up")
             own = Path("/etc/netns", host)  # what `ip netns exec` puts over /etc
             own.mkdir(parents=True)
-            (own / "hosts").write_text(table)
+            (own / "hosts").write_text(f"{table}{self.address(name)} {socket.gethostname()}\n")
 
     def __exit__(self, *error):
         for name in (*NAMES, "hub"):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from importlib.metadata import entry_points
 
 import click
+import dask
 import distributed
 import numpy as np
 import pyarrow as pa
@@ -444,6 +446,23 @@ def test_a_scheduler_that_is_not_there_is_one_line(stores, monkeypatch):
     monkeypatch.setattr("dkmeans.cli.options._CONNECT_TIMEOUT", "0.3s")
     line = refused("fit", stores / "X.zarr", "-k", 2, "--scheduler", "tcp://127.0.0.1:1")
     assert "cannot connect to the scheduler tcp://127.0.0.1:1" in line
+
+
+def test_what_is_no_scheduler_is_left_at_once_and_dask_as_it_was(stores, here, monkeypatch):
+    monkeypatch.setattr("dkmeans.cli.options._CONNECT_TIMEOUT", "1s")
+    before = dask.config.get("scheduler", None)
+    options = {"processes": False, "protocol": "tcp", "dashboard_address": "127.0.0.1:0"}
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, **options) as cluster:
+        dashboard = cluster.scheduler.http_server.port
+        for address, why in [
+            (f"tcp://127.0.0.1:{dashboard}", r"no answer in 1s; .* its port, not the dashboard's"),
+            (cluster.workers[0].address, "it is a Worker"),
+            ("tcp://nobody", "missing port number"),
+        ]:
+            line = refused("fit", stores / "X.zarr", "-k", 2, "--scheduler", address)
+            assert re.search(f"cannot connect to the scheduler {address}: {why}", line)
+    assert dask.config.get("scheduler", None) == before
+    run("fit", stores / "X.zarr", "-k", 2)
 
 
 def test_existing_outputs_are_refused_before_the_fit(stores, here):

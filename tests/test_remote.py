@@ -13,7 +13,9 @@ import pyarrow.dataset as ds
 import pytest
 import zarr
 from click.testing import CliRunner
+from distributed import Client
 from storage import S3, web_server
+from zarr.storage import ObjectStore
 
 from dkmeans import KMeans, MissingExtraError, OutputError, SourceError, profile, write_labels
 from dkmeans.cli import cli
@@ -114,6 +116,23 @@ def test_a_cluster_reads_and_writes_s3(s3, stored, files, expected, client, monk
     write_labels(model.labels_, "s3://bucket/cluster.zarr", storage_options=s3.options)
     read = zarr.open_array("s3://bucket/cluster.zarr", mode="r", storage_options=s3.options)
     np.testing.assert_array_equal(read[:], expected.labels_)
+
+
+def test_zarr_arrays_of_obstore(s3, stored, tmp_path, expected, cluster):
+    stores = pytest.importorskip("obstore.store")
+    keys = {"access_key_id": s3.options["key"], "secret_access_key": s3.options["secret"]}
+    where = {"endpoint": s3.url, "region": "us-east-1", "client_options": {"allow_http": True}}
+    local = ObjectStore(stores.LocalStore(tmp_path))
+    arrays = [zarr.create_array(local, name="x", data=X, chunks=(100, 3))]
+    remote = ObjectStore(stores.S3Store("bucket", prefix="in", **where, **keys), read_only=True)
+    for name in LAYOUTS:
+        arrays.append(zarr.open_array(remote, path=f"{name.replace(' ', '-')}.zarr", mode="r"))
+    given = [x for array in arrays for x in (array, da.from_zarr(array))]
+    for x in given:
+        same_bits(KMeans(**OPTIONS, residency="stream").fit(x), expected)
+    with Client(cluster):
+        for x in given:
+            same_bits(KMeans(**OPTIONS, residency="stream").fit(x), expected)
 
 
 def labels_at(files, path):

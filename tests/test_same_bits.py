@@ -1,6 +1,8 @@
 """The same centers, to the bit, whatever the chunks, the storage, the threads and the cluster."""
 
 import hashlib
+import os
+import time
 from itertools import product
 
 import dask
@@ -224,6 +226,23 @@ class TestDefaults:
 
     def test_two_worker_processes(self, X, expected, client, tmp_path):
         assert self.cluster_hashes(X, tmp_path) == {expected}
+
+    @pytest.mark.slow
+    def test_four_worker_processes(self, X, expected, tmp_path):
+        """Thirteen blocks of unlike sizes, which all four workers take part in."""
+        from distributed import Client, LocalCluster
+
+        def noted(block):
+            (tmp_path / str(os.getpid())).touch()
+            time.sleep(0.02)
+            return block
+
+        sizes = (1, 0, 300, 7, *(110,) * 8, N - 1188)
+        lazy = da.from_array(X, chunks=(sizes, D)).map_blocks(noted, meta=X[:0])
+        options = {"n_workers": 4, "threads_per_worker": 1, "dashboard_address": ":0"}
+        with LocalCluster(**options) as cluster, Client(cluster):
+            assert {self.hashed(lazy, residency=r) for r in ("stream", "memory")} == {expected}
+        assert len(list(tmp_path.iterdir())) == 4
 
     def test_one_worker(self, X, expected, tmp_path):
         from distributed import Client, LocalCluster

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -328,11 +329,33 @@ def _connected(address: str, security: Any) -> Iterator[None]:
     from distributed import Client
 
     try:
+        asyncio.run(_greeted(address, security))
         client = Client(address, timeout=_CONNECT_TIMEOUT, security=security)
-    except (OSError, ValueError, TypeError) as error:
-        raise Failure(f"cannot connect to the scheduler {address}: {error}") from error
+    except (OSError, ValueError, TypeError, MemoryError) as error:
+        asked = "is it up, and is this its port, not the dashboard's?"
+        why = str(error) or f"no answer in {_CONNECT_TIMEOUT}; {asked}"
+        raise Failure(f"cannot connect to the scheduler {address}: {why}") from error
     with client:
         yield
+
+
+async def _greeted(address: str, security: Any) -> None:
+    """Raise an error where no scheduler answers.
+
+    A client would wait without end for a server that is none, and one that fails may stay dask's.
+    """
+    from dask.utils import parse_timedelta
+    from distributed.core import rpc
+    from distributed.security import Security
+
+    arguments = (security or Security()).get_connection_args("client")
+    async with (
+        asyncio.timeout(parse_timedelta(_CONNECT_TIMEOUT)),
+        rpc(address, connection_args=arguments) as server,
+    ):
+        kind = (await server.identity())["type"]
+    if kind != "Scheduler":
+        raise ValueError(f"it is a {kind}")
 
 
 @contextlib.contextmanager

@@ -154,6 +154,8 @@ def open_node(
         if "://" in path
         else LocalStore(path, read_only=True)
     )
+    if "zip://" in path:
+        store.allowed_exceptions += (KeyError,)  # a member that is not there, until fsspec 2026.9
     try:
         return zarr.open(PatientStore(store, _METADATA_BYTES), mode="r", path=component or "")
     except FileNotFoundError as error:
