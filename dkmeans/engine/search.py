@@ -17,7 +17,7 @@ from dkmeans._typing import AnyArray, Floats, Ints
 BLOCK = 2048  # rows moved and scaled at once
 SMALL = 2e6  # distances times features up to which wide rows are searched as thoroughly as others
 LARGE = 2e8  # from which Lloyd is left to those who go on from what was found
-RESTARTED = 1e5  # up to which several searches are started
+RESTARTED = 1e5  # up to which several searches are started of all rows
 NARROW = 16  # features up to which columns are copied, to read each at once
 MOST_FOUND = 3
 _SAME = 1e-5  # costs that differ by less than this share are those of one solution
@@ -53,8 +53,8 @@ def effort_for(m: int, k: int, d: int) -> Effort:
     if work > SMALL and d > NARROW:
         shakes = max(4, shakes * NARROW // d)
     if work > LARGE:
-        return Effort(2 * k, k // 8 + 4, 1e-3, 2, shakes, k + min(k, 16))
-    return Effort(2 * k, k // 4 + 4, 1e-4, 50, shakes, k + min(k, 16))
+        return Effort(2 * k, k // 8 + 4, 1e-3, 2, shakes, k + 16)
+    return Effort(2 * k, k // 4 + 4, 1e-4, 50, shakes, k + 16)
 
 
 def rows_for(k: int, d: int) -> int:
@@ -65,9 +65,16 @@ def rows_for(k: int, d: int) -> int:
     return 256 * (max(32, k + 16) if d <= NARROW else max(8, k))
 
 
-def runs_for(m: int, k: int, d: int) -> int:
-    """How many searches to start from other seeds: several only where they take no time."""
-    return 3 if k <= 16 and float(m) * k * d <= RESTARTED else 1
+def runs_for(m: int, k: int, d: int, of: int) -> int:
+    """How many searches of m rows, ``of`` so many in all, to start from other seeds.
+
+    Several only of few clusters, and where they take next to no time.
+    """
+    if k > 16:
+        return 1
+    if of >= 3 * m:
+        return 4
+    return 3 if float(m) * k * d <= RESTARTED else 1
 
 
 @dataclass(frozen=True)
@@ -150,11 +157,12 @@ def search(
     m, d = points.shape
     if m <= rows_for(k, d):
         tiles = tiles_of(points, weights)
-        return [_found(points, weights, tiles, raw) for raw in _search(tiles, m, k, seed)]
+        return [_found(points, weights, tiles, raw) for raw in _search(tiles, m, k, seed, m)]
     rows = _sample(m, weights, rows_for(k, d), seed)
     held = weights[rows] if len(weights) else weights
+    of = max(m, 3 * len(rows)) if len(weights) else m  # rows with weights stand for others
     few = tiles_of(points[rows], held)
-    best = _found(points[rows], held, few, _search(few, len(rows), k, seed)[0])
+    best = _found(points[rows], held, few, _search(few, len(rows), k, seed, of)[0])
     if not polish:
         share = held.sum() / weights.sum() if len(weights) else len(rows) / m
         return [replace(best, cost=best.cost / share)]
@@ -171,10 +179,10 @@ def _sample(m: int, weights: Floats, most: int, seed: int) -> Ints:
     return np.sort(drawn)
 
 
-def _search(tiles: Tiles, m: int, k: int, seed: int) -> list[Raw]:
-    """Search on rows in tiles, all of them."""
+def _search(tiles: Tiles, m: int, k: int, seed: int, of: int) -> list[Raw]:
+    """Search on the m rows in tiles, all of them, which stand for ``of`` rows."""
     sizes = (m, k, tiles.shift.shape[0])
-    effort, runs = effort_for(*sizes), runs_for(*sizes)
+    effort, runs = effort_for(*sizes), runs_for(*sizes, of)
     if runs == 1:
         return [_explore(tiles, k, None, effort, seed, _SEARCH, 0)]
     start = replace(effort, tol=1e-3, shakes=0)
