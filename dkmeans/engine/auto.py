@@ -64,7 +64,8 @@ def auto(run: Run, spec: SampleSpec, k: int, seed: int) -> Program[Fit]:
 def _searched(run: Run, points: Points, k: int, seed: int, *, polish: bool) -> tuple[Found, ...]:
     ample = run.blocks.in_memory  # a process beside this one would break a tight limit of memory
     with compiling(points.X.dtype) if ample else nullcontext():
-        return tuple(search(points.X, points.weights, k, seed, polish=polish))
+        threads = run.journal.passes.threads
+        return tuple(search(points.X, points.weights, k, seed, polish=polish, threads=threads))
 
 
 def _verified(

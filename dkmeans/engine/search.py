@@ -13,11 +13,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
+from dkmeans.data.threads import in_order
 
 BLOCK = 2048  # rows moved and scaled at once
 SMALL = 2e6  # distances times features up to which wide rows are searched as thoroughly as others
 LARGE = 2e8  # from which Lloyd is left to those who go on from what was found
-RESTARTED = 1e5  # up to which several searches are started of all rows
+RESTARTED = 1e5  # up to which more searches are started of all rows, by one thread
+FEW = 16  # clusters up to which several searches are started
+MANY = 3  # times the rows searched, from which on a search is short beside what follows
 NARROW = 16  # features up to which columns are copied, to read each at once
 MOST_FOUND = 3
 _SAME = 1e-5  # costs that differ by less than this share are those of one solution
@@ -46,15 +49,23 @@ class Effort:
     shake_iterations: int = 5
 
 
-def effort_for(m: int, k: int, d: int) -> Effort:
-    """How much to try with m rows of d features and k centers: less where a try costs much."""
+def effort_for(m: int, k: int, d: int, of: int = 0) -> Effort:
+    """How much to try with m rows of d features and k centers: less where a try costs much.
+
+    More where the rows stand for ``of`` so many that what follows takes far longer. Of few clusters
+    several searches are started, which finds more than as many tries in one of them.
+    """
     work = float(m) * k * d
-    shakes = min(8 * k, max(48, 24 + k // 4))
+    shakes, patience = max(48, 24 + k // 4), k + 16
+    if k <= FEW:
+        shakes, patience = min(8 * k, 24), 12
+    elif of >= MANY * m:
+        shakes, patience = 2 * shakes, 2 * patience
     if work > SMALL and d > NARROW:
         shakes = max(4, shakes * NARROW // d)
     if work > LARGE:
-        return Effort(2 * k, k // 8 + 4, 1e-3, 2, shakes, k + 16)
-    return Effort(2 * k, k // 4 + 4, 1e-4, 50, shakes, k + 16)
+        return Effort(2 * k, k // 8 + 4, 1e-3, 2, shakes, patience)
+    return Effort(2 * k, k // 4 + 4, 1e-4, 50, shakes, patience)
 
 
 def rows_for(k: int, d: int) -> int:
@@ -66,15 +77,15 @@ def rows_for(k: int, d: int) -> int:
 
 
 def runs_for(m: int, k: int, d: int, of: int) -> int:
-    """How many searches of m rows, ``of`` so many in all, to start from other seeds.
+    """How many searches of m rows, which stand for ``of``, to start from other seeds.
 
-    Several only of few clusters, and where they take next to no time.
+    Several only of few clusters, and more where they take next to no time.
     """
-    if k > 16:
+    if k > FEW:
         return 1
-    if of >= 3 * m:
+    if of >= MANY * m:
         return 4
-    return 3 if float(m) * k * d <= RESTARTED else 1
+    return 3 if float(m) * k * d <= RESTARTED else 2
 
 
 @dataclass(frozen=True)
@@ -136,7 +147,13 @@ class Raw:
 
 
 def search(
-    points: AnyArray, weights: Floats, k: int, seed: int, *, polish: bool = True
+    points: AnyArray,
+    weights: Floats,
+    k: int,
+    seed: int,
+    *,
+    polish: bool = True,
+    threads: int = 1,
 ) -> list[Found]:
     """Search for k centers of the rows ``points`` (m, d); the best first, up to three that differ.
 
@@ -153,16 +170,21 @@ def search(
     polish
         Whether what was found on some of the rows is improved on all of them, if only some were
         searched. Without, its cost is an estimate.
+    threads
+        That share the searches, which changes nothing of what they find.
     """
     m, d = points.shape
     if m <= rows_for(k, d):
         tiles = tiles_of(points, weights)
-        return [_found(points, weights, tiles, raw) for raw in _search(tiles, m, k, seed, m)]
+        return [
+            _found(points, weights, tiles, raw) for raw in _search(tiles, m, k, seed, m, threads)
+        ]
     rows = _sample(m, weights, rows_for(k, d), seed)
     held = weights[rows] if len(weights) else weights
-    of = max(m, 3 * len(rows)) if len(weights) else m  # rows with weights stand for others
+    unlike = len(weights) > 0 and weights.min() < weights.max()
+    of = max(m, MANY * len(rows)) if unlike else m  # rows with weights stand for others
     few = tiles_of(points[rows], held)
-    best = _found(points[rows], held, few, _search(few, len(rows), k, seed, of)[0])
+    best = _found(points[rows], held, few, _search(few, len(rows), k, seed, of, threads)[0])
     if not polish:
         share = held.sum() / weights.sum() if len(weights) else len(rows) / m
         return [replace(best, cost=best.cost / share)]
@@ -179,18 +201,16 @@ def _sample(m: int, weights: Floats, most: int, seed: int) -> Ints:
     return np.sort(drawn)
 
 
-def _search(tiles: Tiles, m: int, k: int, seed: int, of: int) -> list[Raw]:
+def _search(tiles: Tiles, m: int, k: int, seed: int, of: int, threads: int) -> list[Raw]:
     """Search on the m rows in tiles, all of them, which stand for ``of`` rows."""
     sizes = (m, k, tiles.shift.shape[0])
-    effort, runs = effort_for(*sizes), runs_for(*sizes, of)
-    if runs == 1:
-        return [_explore(tiles, k, None, effort, seed, _SEARCH, 0)]
-    start = replace(effort, tol=1e-3, shakes=0)
+    effort = effort_for(*sizes, of)
 
-    found = [_explore(tiles, k, None, start, seed, _SEARCH, number) for number in range(runs)]
-    found.sort(key=lambda raw: raw.cost)
-    found[0] = _explore(tiles, k, found[0].centers, replace(effort, tries=0), seed, _IMPROVE, 0)
-    return _best(found)
+    def start(number: int) -> Raw:
+        return _explore(tiles, k, None, effort, seed, _SEARCH, number)
+
+    threads = threads if float(m) * k * tiles.shift.shape[0] > RESTARTED else 1
+    return _best(list(in_order(start, runs_for(*sizes, of), threads)))
 
 
 def _polish(points: AnyArray, weights: Floats, centers: Floats, effort: Effort, seed: int) -> Found:
