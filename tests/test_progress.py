@@ -161,6 +161,20 @@ def test_a_finished_pass_is_done_and_one_without_a_total_has_no_count(clock):
     assert shown.lines(80)[0] == "read  \t  2/2  0.005 rows/s  0 MB/s  done"
 
 
+def test_searches_of_distinct_rows_are_no_passes():
+    X = np.random.default_rng(0).integers(0, 5, (70_000, 2), dtype=np.uint8)
+    watcher = Watcher()
+    with watching(watcher):
+        model = KMeans(4, random_state=0).fit(X)
+    first, *searches, last = watcher.passes
+    assert (first, set(searches), last) == ("survey", {"search"}, "labels")
+    assert sum(iteration.passes for iteration in model.history_) == 1
+    shown = Display()
+    for name in watcher.passes:
+        shown.pass_started(name, 1)
+    assert shown.lines(80)[0].startswith("pass 2 labels")
+
+
 def test_restarts_and_numbers_of_clusters_are_named_where_there_are_several(clock):
     shown = Display()
 

@@ -169,13 +169,22 @@ def test_lloyd_ends_where_the_naive_one_does(k):
     assert cost == pytest.approx(fit.inertia, rel=1e-4)
 
 
-def test_repetition_does_not_matter_and_the_seed_does():
+def test_repetition_and_threads_do_not_matter_and_the_seed_does():
     points = np.random.default_rng(6).normal(size=(9000, 8))
     for rows, k in ((500, 8), (5000, 8), (9000, 8)):  # several starts, one, some of the rows
-        first, again = (search(points[:rows], UNIT, k, 3) for _ in range(2))
+        first, again = (search(points[:rows], UNIT, k, 3, threads=t) for t in (1, 3))
         assert [f.cost for f in first] == [a.cost for a in again]
         assert all((a.centers == b.centers).all() for a, b in zip(first, again, strict=True))
         assert (search(points[:rows], UNIT, k, 4)[0].centers != first[0].centers).any()
+
+
+@pytest.mark.parametrize("k", [15, 32])
+def test_more_is_tried_for_rows_that_stand_for_many(k):
+    points = np.random.default_rng(9).random((30_000, 2)).astype(np.float32)
+    plain, thorough = (
+        [search(points, UNIT, k, seed, of=of)[0].cost for seed in range(6)] for of in (0, 10**6)
+    )
+    assert np.mean(thorough) < np.mean(plain)
 
 
 def test_without_polish_the_cost_is_an_estimate():

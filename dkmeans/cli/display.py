@@ -99,7 +99,7 @@ class Display:
     def pass_started(self, name: str, blocks: int) -> None:
         """Begin the bar again."""
         name = name.partition(" and ")[0]  # others that share the pass
-        if name != "read":
+        if name not in ("read", "search"):  # which are no passes over the data
             self._passes += 1
             name = f"pass {self._passes} {name.rstrip(' 0123456789')}"
         self._bar = Bar(name, blocks, time.perf_counter())

@@ -51,21 +51,27 @@ def auto(run: Run, spec: SampleSpec, k: int, seed: int) -> Program[Fit]:
     if len(rows) < k:  # few of the rows take part
         return (yield from lloyd(run, filled(run.survey.draw_for(seed), k)))
     whole = len(rows) == run.survey.n_positive  # on which Lloyd's iterations go on
-    found: Sequence[Found] = yield Memo(
-        "search", tuple[Found, ...], k, partial(_searched, run, points, k, seed, polish=not whole)
-    )
     share = len(rows) / max(1, run.survey.n_positive)
+    found: Sequence[Found] = yield Memo(
+        "search", tuple[Found, ...], k, partial(_searched, run, points, k, seed, share)
+    )
     run.journal.note("init", run.number, 1, inertia=found[0].cost / share)
     if whole:
         return (yield from lloyd(run, found[0].centers))
     return (yield from lloyd(run, (yield from _verified(run, found, rows, points, share, seed))))
 
 
-def _searched(run: Run, points: Points, k: int, seed: int, *, polish: bool) -> tuple[Found, ...]:
+def _searched(run: Run, points: Points, k: int, seed: int, share: float) -> tuple[Found, ...]:
     ample = run.blocks.in_memory  # a process beside this one would break a tight limit of memory
+    stand_for = run.survey.n_positive
+    if run.blocks.counted:
+        stand_for = int(points.weights.sum() / share)
+    polish, threads = share < 1, run.journal.passes.threads
     with compiling(points.X.dtype) if ample else nullcontext():
-        threads = run.journal.passes.threads
-        return tuple(search(points.X, points.weights, k, seed, polish=polish, threads=threads))
+        found = search(
+            points.X, points.weights, k, seed, polish=polish, of=stand_for, threads=threads
+        )
+    return tuple(found)
 
 
 def _verified(

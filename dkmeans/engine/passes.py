@@ -130,7 +130,7 @@ class Passes:
 
     def run(self, blocks: Blocks, step: Step[P], name: str) -> P:
         """Take one pass: ``step`` on each block, all parts combined."""
-        progress.tell("pass_started", name, blocks.count)
+        progress.tell("pass_started", "search" if blocks.counted else name, blocks.count)
         began = time.perf_counter()
         with ExitStack() as held:
             if blocks.in_memory or self._reads_itself(blocks):

@@ -60,7 +60,7 @@ def effort_for(m: int, k: int, d: int, of: int = 0) -> Effort:
     if k <= FEW:
         shakes, patience = min(8 * k, 24), 12
     elif of >= MANY * m:
-        shakes, patience = 2 * shakes, 2 * patience
+        shakes *= min(8, of // m)
     if work > SMALL and d > NARROW:
         shakes = max(4, shakes * NARROW // d)
     if work > LARGE:
@@ -153,6 +153,7 @@ def search(
     seed: int,
     *,
     polish: bool = True,
+    of: int = 0,
     threads: int = 1,
 ) -> list[Found]:
     """Search for k centers of the rows ``points`` (m, d); the best first, up to three that differ.
@@ -170,19 +171,20 @@ def search(
     polish
         Whether what was found on some of the rows is improved on all of them, if only some were
         searched. Without, its cost is an estimate.
+    of
+        How many rows they stand for, if more; the search takes longer where what follows does.
     threads
         That share the searches, which changes nothing of what they find.
     """
     m, d = points.shape
+    of = max(of, m)
     if m <= rows_for(k, d):
         tiles = tiles_of(points, weights)
         return [
-            _found(points, weights, tiles, raw) for raw in _search(tiles, m, k, seed, m, threads)
+            _found(points, weights, tiles, raw) for raw in _search(tiles, m, k, seed, of, threads)
         ]
     rows = _sample(m, weights, rows_for(k, d), seed)
     held = weights[rows] if len(weights) else weights
-    unlike = len(weights) > 0 and weights.min() < weights.max()
-    of = max(m, MANY * len(rows)) if unlike else m  # rows with weights stand for others
     few = tiles_of(points[rows], held)
     best = _found(points[rows], held, few, _search(few, len(rows), k, seed, of, threads)[0])
     if not polish:
