@@ -180,11 +180,13 @@ def test_repetition_and_threads_do_not_matter_and_the_seed_does():
 
 @pytest.mark.parametrize("k", [15, 32])
 def test_more_is_tried_for_rows_that_stand_for_many(k):
-    points = np.random.default_rng(9).random((30_000, 2)).astype(np.float32)
+    points = np.random.default_rng(9).random((20_000, 2)).astype(np.float32)
     plain, thorough = (
-        [search(points, UNIT, k, seed, of=of)[0].cost for seed in range(6)] for of in (0, 10**6)
+        [search(points, UNIT, k, seed, polish=False, of=of)[0].cost for seed in range(6)]
+        for of in (0, 10**6)
     )
-    assert np.mean(thorough) < np.mean(plain)
+    assert all(a <= b * (1 + 1e-4) for a, b in zip(thorough, plain, strict=True))
+    assert sum(thorough) < sum(plain)
 
 
 def test_without_polish_the_cost_is_an_estimate():
