@@ -15,6 +15,7 @@ import dkmeans
 from benchmarks.data import Made
 from benchmarks.report import Section, mark, spread, tell
 from benchmarks.stores import Stored, make_store, scratch
+from dkmeans.scoring import METRICS
 
 KS, THREADS = range(2, 13), 2
 N_INITS = (1, 3)
@@ -34,11 +35,12 @@ class Cost:
     inertia: dict[int, float]
 
 
-def swept(stored: Stored, seed: int, n_init: int) -> Cost:
+def swept(stored: Stored, seed: int, n_init: int, metrics: Sequence[str]) -> Cost:
     """All k at once."""
     X, read = stored.open_plain()
     before, start = read(), time.perf_counter()
-    found = dkmeans.sweep(X, k=KS, n_init=n_init, random_state=seed, residency="stream")
+    options = {"n_init": n_init, "random_state": seed, "residency": "stream"}
+    found = dkmeans.sweep(X, k=KS, metrics=metrics, **options)
     seconds = time.perf_counter() - start
     inertia = {k: model.inertia_ for k, model in found.models.items()}
     read_bytes = read() - before
@@ -70,30 +72,33 @@ def run(*, quick: bool = False) -> Section:
         zarr.config.set({"async.concurrency": THREADS}),
     ):
         warm = make_store(folder / "warm", DATA[0], 4_000, 2_000)
-        for once in (swept, separate):
-            once(warm, 0, 1)
+        swept(warm, 0, 1, METRICS)
+        separate(warm, 0, 1)
         for made in DATA[:1] if quick else DATA:
             stored = make_store(folder / made.name, made, rows, -(-rows // chunks))
             for n_init in N_INITS[:1] if quick else N_INITS:
-                pairs = []
+                rounds = []
                 for seed in seeds:
-                    pairs.append((swept(stored, seed, n_init), separate(stored, seed, n_init)))
-                    tell(f"{made.name}: sweep {pairs[-1][0].seconds:.1f} s,"
-                         f" separate fits {pairs[-1][1].seconds:.1f} s")  # fmt: skip
-                table.append(_row(f"{made.name}, {n_init}", pairs))
+                    ways = [swept(stored, seed, n_init, metrics) for metrics in ((), METRICS)]
+                    rounds.append((*ways, separate(stored, seed, n_init)))
+                    tell(f"{made.name}: " + ", ".join(f"{way.seconds:.1f} s" for way in rounds[-1]))
+                for at, name in enumerate(("fits alone", "with metrics")):
+                    pairs = [(costs[at], costs[-1]) for costs in rounds]
+                    table.append(_row(f"{made.name}, {n_init}, {name}", pairs))
     settings = (
         f"`dkmeans.sweep` over k = {KS.start} to {KS.stop - 1} of {rows:,} rows x 8 float32"
         f" features in a Zarr store of {chunks} chunks {where}, against {len(KS)} fits one after"
         " the other with the same parameters, both streamed and by turns; medians of"
-        f" {len(seeds)} seeds. MB are the bytes that the process read from files, passes the same"
-        " divided by the bytes of the store. *Of the longest* is the bytes that the sweep read"
+        f" {len(seeds)} seeds. Beside the sweep of the *fits alone* is one *with metrics*, of which"
+        " the separate fits have none. MB are the bytes that the process read from files, passes"
+        " the same divided by the bytes of the store. *Of the longest* is the bytes that the sweep read"
         " divided by those of the one fit that read most; the ratios of time and bytes are of all"
         " fits to the sweep, **bold** where the sweep costs more. Inertia is the sweep's divided"
         " by the fit's, the worst of all k and seeds."
     )
     header = (
-        "data, n_init", "sweep s", "fits s", "ratio", "sweep passes", "fits passes", "sweep MB",
-        "fits MB", "ratio", "of the longest", "worst inertia",
+        "data, n_init, sweep", "sweep s", "fits s", "ratio", "sweep passes", "fits passes",
+        "sweep MB", "fits MB", "ratio", "of the longest", "worst inertia",
     )  # fmt: skip
     packages = ("dask", "zarr", "numpy", "numba")
     return Section("Sweep", settings, packages, THREADS, header, table)
