@@ -91,10 +91,10 @@ def run(*, quick: bool = False) -> Section:
         " the other with the same parameters, both streamed and by turns; medians of"
         f" {len(seeds)} seeds. Beside the sweep of the *fits alone* is one *with metrics*, of which"
         " the separate fits have none. MB are the bytes that the process read from files, passes"
-        " the same divided by the bytes of the store. *Of the longest* is the bytes that the sweep read"
-        " divided by those of the one fit that read most; the ratios of time and bytes are of all"
-        " fits to the sweep, **bold** where the sweep costs more. Inertia is the sweep's divided"
-        " by the fit's, the worst of all k and seeds."
+        " the same divided by the bytes of the store. *Of the longest* is the bytes that the sweep"
+        " read divided by those of the one fit that read most; the ratios of time and bytes are of"
+        " all fits to the sweep, **bold** where the sweep costs more. Inertia is the sweep's"
+        " divided by the fit's, the worst of all k and seeds."
     )
     header = (
         "data, n_init, sweep", "sweep s", "fits s", "ratio", "sweep passes", "fits passes",

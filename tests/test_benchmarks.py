@@ -26,7 +26,7 @@ EXPECTED = {  # the first cell of a row that each section must have
     "passes-to-fixed-point": "separated, 16-D, 10, dkmeans, lloyd, streamed ",
     "quality": "iris, 150 x 4, 3, dkmeans ",
     "fit": "dkmeans, stream ",
-    "sweep": "6 clusters apart, 1 ",
+    "sweep": "6 clusters apart, 1, fits alone ",
     "out-of-core": "20 apart, 20, scikit-learn MiniBatchKMeans ",
     "growth": "rows, 10,000 ",
     "scaling": "1, 60,000 rows ",
