@@ -68,6 +68,8 @@ def test_written_palettes(tmp_path, found):
     assert [entry["hex"] for entry in entries] == list(one.hex)
     assert [entry["color"] for entry in entries] == one.palette.tolist()
     assert [entry["share"] for entry in entries] == one.shares.tolist()
+    lines = (tmp_path / "p.gpl").read_text().partition("#\n")[2].splitlines()
+    assert [[int(value) for value in line.split()[:3]] for line in lines] == one.palette.tolist()
     from PIL.GimpPaletteFile import GimpPaletteFile
 
     with open(tmp_path / "p.gpl", "rb") as file:

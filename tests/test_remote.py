@@ -14,6 +14,7 @@ import pytest
 import zarr
 from click.testing import CliRunner
 from distributed import Client
+from obstore.store import LocalStore, S3Store
 from storage import S3, web_server
 from zarr.storage import ObjectStore
 
@@ -119,12 +120,11 @@ def test_a_cluster_reads_and_writes_s3(s3, stored, files, expected, client, monk
 
 
 def test_zarr_arrays_of_obstore(s3, stored, tmp_path, expected, cluster):
-    stores = pytest.importorskip("obstore.store")
     keys = {"access_key_id": s3.options["key"], "secret_access_key": s3.options["secret"]}
     where = {"endpoint": s3.url, "region": "us-east-1", "client_options": {"allow_http": True}}
-    local = ObjectStore(stores.LocalStore(tmp_path))
+    local = ObjectStore(LocalStore(tmp_path))
     arrays = [zarr.create_array(local, name="x", data=X, chunks=(100, 3))]
-    remote = ObjectStore(stores.S3Store("bucket", prefix="in", **where, **keys), read_only=True)
+    remote = ObjectStore(S3Store("bucket", prefix="in", **where, **keys), read_only=True)
     for name in LAYOUTS:
         arrays.append(zarr.open_array(remote, path=f"{name.replace(' ', '-')}.zarr", mode="r"))
     given = [x for array in arrays for x in (array, da.from_zarr(array))]

@@ -171,7 +171,7 @@ def test_lloyd_ends_where_the_naive_one_does(k):
 
 def test_repetition_and_threads_do_not_matter_and_the_seed_does():
     points = np.random.default_rng(6).normal(size=(9000, 8))
-    for rows, k in ((500, 8), (5000, 8), (9000, 8)):  # several starts, one, some of the rows
+    for rows, k in ((500, 8), (5000, 8), (9000, 8)):  # one thread, several, some of the rows
         first, again = (search(points[:rows], UNIT, k, 3, threads=t) for t in (1, 3))
         assert [f.cost for f in first] == [a.cost for a in again]
         assert all((a.centers == b.centers).all() for a, b in zip(first, again, strict=True))

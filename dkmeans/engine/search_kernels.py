@@ -146,11 +146,21 @@ def _copy(source, target):
 @njit(**INNER)
 def _gather(centers, which, many, few):
     """Copy to ``few`` the centers listed, filled up to fours; return how many fours."""
-    for at in range((many + 3) >> 2 << 2):
+    fours = (many + 3) >> 2
+    for at in range(4 * fours):
         for f in range(few.shape[1]):
-            j = which[at]
-            few[at >> 2, f, at & 3] = centers[j >> 2, f, j & 3] if at < many else FAR
-    return (many + 3) >> 2
+            few[at >> 2, f, at & 3] = FAR
+    for at in range(many):
+        j = which[at]
+        for f in range(few.shape[1]):
+            few[at >> 2, f, at & 3] = centers[j >> 2, f, j & 3]
+    return fours
+
+
+@njit(**INNER)
+def _are_most(work, many):
+    """Whether so many centers are about half of all, so that rows are scanned as fast for all."""
+    return (many + 3) >> 2 << 1 > work.centers.shape[0]
 
 
 @shared(int64(workspace_type, float64))
@@ -230,7 +240,7 @@ def _settle(work, kept, worth, iterations):
         many = _move_some(work, worth)
         if many == 0:
             break
-        if (many + 3) >> 2 << 1 > work.centers.shape[0]:
+        if _are_most(work, many):
             scan_all(work)
         else:
             _assign_few(work, many)
@@ -262,7 +272,7 @@ def _accept(work):
     near, follow, rows = work.dist[NEAR], work.dist[NEXT], work.rows
     old_near, old_follow, least = work.saved_dist[NEAR], work.saved_dist[NEXT], work.dist[FRESH]
     scores, count, many = work.scores, 0, _list_moved(work)
-    if (many + 3) >> 2 << 1 >= work.centers.shape[0]:
+    if _are_most(work, many):
         scan_all(work)
         return
     fours = _gather(work.saved_centers, work.which, many, work.few)

@@ -420,7 +420,7 @@ def swap(work, j):
     for f in range(centers.shape[1]):
         spare[f] = centers[j >> 2, f, j & 3]
     place(work, j)
-    if centers.shape[0] <= 2:
+    if centers.shape[0] <= 2:  # eight centers take less time than to find out which rows are due
         scan_all(work)
         return
     sweep(work.tiles, spare, gone)
