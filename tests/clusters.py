@@ -137,7 +137,7 @@ class DaskCluster:
         """Start the scheduler, and learn where it listens."""
         self.scheduler = self.start(
             "scheduler", f"--host={self.host}", f"--port={port}", "--no-dashboard",
-            *self.tls, *options, namespace=namespace, **more,
+            "--preload=dkmeans.data.old_spans", *self.tls, *options, namespace=namespace, **more,
         )  # fmt: skip
         self.address = self.scheduler.wait_for(r"Scheduler at:\s+(\S+)")[1]
 

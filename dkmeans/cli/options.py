@@ -366,6 +366,7 @@ def _started(workers: int) -> Iterator[None]:
     from dask.system import CPU_COUNT
     from distributed import Client, LocalCluster
 
+    from dkmeans.data import old_spans
     from dkmeans.data.cluster import OWN_WORKERS
 
     with contextlib.ExitStack() as stack:
@@ -379,5 +380,6 @@ def _started(workers: int) -> Iterator[None]:
                     silence_logs=logging.CRITICAL,  # what a task raises is told in one line
                 )
             )
+        old_spans.dask_setup(local.scheduler)
         stack.enter_context(Client(local))
         yield
