@@ -14,9 +14,9 @@ from dkmeans.engine.machine import FIXED_BYTES, Machine
 from dkmeans.engine.trees import FAN_IN
 from dkmeans.errors import MemoryLimitError
 
-BLOCK_BYTES = 64 * 2**20  # what blocks are joined or cut toward
+BLOCK_BYTES = 32 * 2**20  # what blocks are joined or cut toward
 DASK_FACTOR = 3  # blocks of a dask array that are alive while one is made, at a guess
-BLOCKS_PER_THREAD = 4  # so that threads end a pass together
+BLOCKS_PER_THREAD = 8  # so that threads, and workers above all, end a pass together
 LEAST_ROWS = 2**16  # of a piece of a chunk
 SAMPLE_COPIES = 4  # of the sample while it is searched
 KEPT_COPIES = 3  # of rows kept, while they are put together, or where a worker reads the most
