@@ -45,12 +45,14 @@ class Ran:
 
     Parameters
     ----------
+    fits : of each model, where its best restart ended.
     n_positive : rows that are finite and have a positive weight.
     part_bytes : of what passes that follow may learn of a block.
     """
 
     passes: Passes
     blocks: Blocks
+    fits: tuple[Fit, ...]
     n_positive: int
     part_bytes: int
 
@@ -157,7 +159,8 @@ def fit_models(
         else:
             model.labels_ = model.predict(X)
         _warn_of_few_clusters(fit)
-    return Ran(passes, found.blocks, found.n_positive, part_bytes)
+    fits = tuple(fit for fit, _ in found.best)
+    return Ran(passes, found.blocks, fits, found.n_positive, part_bytes)
 
 
 def _plan_with(model: KMeans, given: Input, work: Work, follow: Follow) -> tuple[Plan, int]:

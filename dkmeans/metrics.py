@@ -100,7 +100,7 @@ def davies_bouldin_score(X: Any, labels: Any, *, memory_limit: int | str | None 
     Davies and Bouldin 1979, "A Cluster Separation Measure".
     """
     applied = apply_labels(labels, X, Needs(about_bytes), memory_limit=memory_limit)
-    return davies_bouldin_of(*_about_means(applied))
+    return _about_means(applied).davies_bouldin
 
 
 def calinski_harabasz_score(X: Any, labels: Any, *, memory_limit: int | str | None = None) -> float:
@@ -114,7 +114,7 @@ def calinski_harabasz_score(X: Any, labels: Any, *, memory_limit: int | str | No
     Calinski and Harabasz 1974, "A dendrite method for cluster analysis".
     """
     applied = apply_labels(labels, X, Needs(about_bytes), memory_limit=memory_limit)
-    return calinski_harabasz_of(*_about_means(applied))
+    return _about_means(applied).calinski_harabasz
 
 
 def simplified_silhouette_score(X: Any, model: Any) -> float:
@@ -228,14 +228,14 @@ def _score(model: KMeans, X: Any, file: LabelFile | LabelObjects | None) -> Clus
     applied = apply_model(model, X, Needs(_score_bytes))
     moments = _moments(applied)
     scored: Scored = applied.run(ScoreStep(model._model(), moments.means, file), "scores")
-    filled, about = _filled(moments, scored.about_means)
+    about = AboutMeans.of(moments.counts, moments.means, scored.about_means)
     return ClusterScores(
         moments.counts,
         _floats(scored.about_centers.squares),
         exact.to_float(exact.combine(list(scored.about_centers.squares))),
         scored.silhouettes.mean,
-        davies_bouldin_of(filled, about),
-        calinski_harabasz_of(filled, about),
+        about.davies_bouldin,
+        about.calinski_harabasz,
         applied.passes.total.passes,
         applied.passes.total.bytes_read,
     )
@@ -250,11 +250,11 @@ def _score_bytes(k: int, d: int) -> int:
     return max(Moments.part_bytes(k, d), Scored.part_bytes(k))
 
 
-def _about_means(applied: Applied) -> tuple[Moments, Spread]:
+def _about_means(applied: Applied) -> AboutMeans:
     """Means of the labels that rows have, and how the rows lie about them."""
     moments = _moments(applied)
     step = SpreadStep(applied.labelling, moments.values, moments.means)
-    return _filled(moments, applied.run(step, "spread"))
+    return AboutMeans.of(moments.counts, moments.means, applied.run(step, "spread"))
 
 
 def _moments(applied: Applied) -> Moments:
@@ -266,12 +266,6 @@ def _moments(applied: Applied) -> Moments:
     return moments
 
 
-def _filled(moments: Moments, spread: Spread) -> tuple[Moments, Spread]:
-    """Both without the clusters that have no rows."""
-    some = moments.counts > 0
-    return moments.filled(), Spread(spread.distances[some], spread.squares[some])
-
-
 def _check_rows(n_rows: int) -> None:
     if n_rows == 0:
         raise DataError("Found array with 0 sample(s) while a minimum of 1 is required.")
@@ -281,29 +275,45 @@ def _floats(limbs: Ints) -> Floats:
     return np.array([exact.to_float(one) for one in limbs])
 
 
-def davies_bouldin_of(moments: Moments, spread: Spread) -> float:
-    """The score of clusters that all have rows, from how these lie about the means."""
-    means, radii = moments.means, _floats(spread.distances) / moments.counts
-    worst, apart = np.empty(len(means)), 0.0
-    for j in range(len(means)):  # a line at a time: means may be many
-        distances = cdist(means[j : j + 1], means)[0]
-        apart = max(apart, float(distances.max()))
-        ratios = np.zeros(len(means))
-        np.divide(radii + radii[j], distances, out=ratios, where=distances > 0)
-        worst[j] = ratios.max()
-    if np.allclose(radii, 0) or np.isclose(apart, 0):  # as scikit-learn has it
-        return 0.0
-    return float(worst.mean())
+@dataclass(frozen=True)
+class AboutMeans:
+    """Clusters that all have rows: (k,) how many, (k, d) their means, how rows lie about these."""
 
+    counts: Ints
+    means: Floats
+    spread: Spread
 
-def calinski_harabasz_of(moments: Moments, spread: Spread) -> float:
-    """The score of clusters that all have rows, from how these lie about the means."""
-    counts, means = moments.counts, moments.means
-    n, k = int(counts.sum()), len(counts)
-    moved = means - means[0]  # so that data far from the origin keep their digits
-    apart = np.square(moved - counts @ moved / n).sum(axis=1)
-    between, within = float(counts @ apart), exact.to_float(exact.combine(list(spread.squares)))
-    return 1.0 if within == 0 else between * (n - k) / (within * (k - 1))
+    @classmethod
+    def of(cls, counts: Ints, means: Floats, spread: Spread) -> AboutMeans:
+        """Those that have rows."""
+        some = counts > 0
+        return cls(counts[some], means[some], Spread(spread.distances[some], spread.squares[some]))
+
+    @property
+    def davies_bouldin(self) -> float:
+        """As :func:`davies_bouldin_score` has it."""
+        means, radii = self.means, _floats(self.spread.distances) / self.counts
+        worst, apart = np.empty(len(means)), 0.0
+        for j in range(len(means)):  # a line at a time: means may be many
+            distances = cdist(means[j : j + 1], means)[0]
+            apart = max(apart, float(distances.max()))
+            ratios = np.zeros(len(means))
+            np.divide(radii + radii[j], distances, out=ratios, where=distances > 0)
+            worst[j] = ratios.max()
+        if np.allclose(radii, 0) or np.isclose(apart, 0):  # as scikit-learn has it
+            return 0.0
+        return float(worst.mean())
+
+    @property
+    def calinski_harabasz(self) -> float:
+        """As :func:`calinski_harabasz_score` has it."""
+        counts, means = self.counts, self.means
+        n, k = int(counts.sum()), len(counts)
+        moved = means - means[0]  # so that data far from the origin keep their digits
+        apart = np.square(moved - counts @ moved / n).sum(axis=1)
+        between = float(counts @ apart)
+        within = exact.to_float(exact.combine(list(self.spread.squares)))
+        return 1.0 if within == 0 else between * (n - k) / (within * (k - 1))
 
 
 def adjusted_rand_score(

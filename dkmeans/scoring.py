@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dkmeans.engine.cluster_stats import Labelling, MeansStep, Spread, SpreadStep
+from dkmeans.engine.cluster_stats import Labelling, MeansStep, SpreadStep
+from dkmeans.engine.lloyd import Fit
 from dkmeans.engine.programs import Ask, Program, run_together
 from dkmeans.engine.scatter import GlanceStep
 from dkmeans.engine.survey import sample_spec
 from dkmeans.errors import DataError
 from dkmeans.fitting import Follow
-from dkmeans.metrics import about_bytes, calinski_harabasz_of, davies_bouldin_of
+from dkmeans.metrics import AboutMeans, about_bytes
 from dkmeans.record.sample import RowSample
 from dkmeans.silhouettes import SAMPLE_SIZE, silhouette_bytes, silhouette_of_sample
 
@@ -80,9 +81,10 @@ def what_follows(models: Sequence[KMeans], metrics: Sequence[str], given: Input)
 
 
 def score_models(models: Sequence[KMeans], ran: Ran, metrics: Sequence[str]) -> Scores:
-    """The metrics of models that were fitted together, in two passes at most for all of them.
+    """The metrics of models that were fitted together, in one pass for all of them.
 
-    Where memory does not allow that, so many models share two passes as it does allow. Silhouettes
+    It is two where rows have weights: the means of the fits are then not those of the rows. Where
+    memory does not allow that, so many models share passes as it does allow. Silhouettes
     are those of all rows where these are few, which the first pass then gathers; else of the sample
     of rows that the histories share.
     """
@@ -92,8 +94,8 @@ def score_models(models: Sequence[KMeans], ran: Ran, metrics: Sequence[str]) -> 
     gathers = "silhouette" in metrics and _may_be_gathered(models[0], ran)
     programs: list[Program[Any]] = [_gather(models[0], ran.blocks)] if gathers else []
     scores: list[Any] = []
-    for group in _groups(models, ran) if names else [models[:0]]:
-        programs += [_dispersions(model) for model in group]
+    for group in _groups(models, ran) if names else [[]]:
+        programs += [_dispersions(model, fit) for model, fit in group]
         scores += run_together(passes, ran.blocks, programs)
         programs = []
     sample = scores.pop(0) if gathers else models[0].history_.sample
@@ -111,31 +113,31 @@ def score_models(models: Sequence[KMeans], ran: Ran, metrics: Sequence[str]) -> 
     )
 
 
-def _dispersions(model: KMeans) -> Program[tuple[float, float]]:
-    """Calinski-Harabasz and Davies-Bouldin: a pass for the means, and one about them."""
+def _dispersions(model: KMeans, fit: Fit) -> Program[tuple[float, float]]:
+    """Calinski-Harabasz and Davies-Bouldin: a pass about the means, and one for unknown means."""
     if model.n_clusters < 2:
         return _NEITHER
-    labelling = Labelling(model._model())
-    moments = yield Ask("means", MeansStep(labelling))
-    filled = moments.filled()
-    if not 2 <= len(filled.values) < filled.counts.sum():
+    labelling, counts, means = Labelling(model._model()), fit.counts, fit.means
+    if means is None:
+        moments = yield Ask("means", MeansStep(labelling))
+        counts, means = moments.counts, moments.means
+    if not 2 <= np.count_nonzero(counts) < counts.sum():
         return _NEITHER
-    spread = yield Ask("spread", SpreadStep(labelling, moments.values, moments.means))
-    some = moments.counts > 0
-    about = Spread(spread.distances[some], spread.squares[some])
-    return calinski_harabasz_of(filled, about), davies_bouldin_of(filled, about)
+    spread = yield Ask("spread", SpreadStep(labelling, np.arange(len(counts)), means))
+    about = AboutMeans.of(counts, means, spread)
+    return about.calinski_harabasz, about.davies_bouldin
 
 
-def _groups(models: Sequence[KMeans], ran: Ran) -> Iterator[Sequence[KMeans]]:
-    """Models that can share passes, in order."""
-    group: list[KMeans] = []
+def _groups(models: Sequence[KMeans], ran: Ran) -> Iterator[Sequence[tuple[KMeans, Fit]]]:
+    """Models that can share passes, in order, and where their fits ended."""
+    group: list[tuple[KMeans, Fit]] = []
     held = 0
-    for model in models:
+    for model, fit in zip(models, ran.fits, strict=True):
         part = about_bytes(model.n_clusters, ran.blocks.n_features)
         if group and held + part > ran.part_bytes:
             yield group
             group, held = [], 0
-        group.append(model)
+        group.append((model, fit))
         held += part
     yield group
 

@@ -181,8 +181,8 @@ def sweep(
 
     Each model is the one that a fit of its own would give. A pass is read once for all of them, and
     counted in the history of the first that was still at work. The metrics of all models come from
-    passes of their own, two at most, which they share too; where what these find for all models
-    does not fit in the memory limit, as many models share two as it does fit for.
+    one more pass, which they share too, and with ``sample_weight`` from two; where what these find
+    for all models does not fit in the memory limit, as many models share them as it does fit for.
 
     Parameters
     ----------

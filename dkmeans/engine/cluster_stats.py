@@ -121,11 +121,6 @@ class Moments:
         doubled_kernels.variances(self.totals, self.counts, out)
         return np.sqrt(out)
 
-    def filled(self) -> Moments:
-        """Without the labels that no row has."""
-        some = self.counts > 0
-        return Moments(self.values[some], self.counts[some], self.totals[:, some])
-
     @staticmethod
     def part_bytes(k: int, d: int, powers: int = 1) -> int:
         """Bytes of those of a block."""

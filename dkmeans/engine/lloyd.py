@@ -136,6 +136,7 @@ class Fit:
     counts : (k,) rows of each cluster.
     stop_reason : "converged", "tol" or "max_iter".
     labels : (n,) int32, where they were asked for.
+    means : (k, d) of the rows of each cluster, NaN where it has none; None where rows have weights.
     """
 
     centers: Floats
@@ -144,6 +145,7 @@ class Fit:
     n_iter: int
     stop_reason: str
     labels: Ints | None
+    means: Floats | None
 
 
 @dataclass
@@ -289,6 +291,7 @@ def lloyd(run: Run, start: Floats | Settled) -> Program[Fit]:
         course.n_iter,
         course.reason,
         _labels(settled.labels) if run.want_labels else None,
+        settled.means,
     )
 
 

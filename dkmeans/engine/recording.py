@@ -48,7 +48,7 @@ _SHAPES: dict[Any, dict[str, str]] = {  # of arrays; "*" is any size
     Course: {"centers": "k d", "drops": "k"},
     Anchor: {"centers": "k d", "sums": "k d *", "masses": "k", "own": "limbs"},
     Taken: {"centers": "k d", "counts": "k"},
-    Settled: {"counts": "k", "spread": "k bins"},
+    Settled: {"counts": "k", "spread": "k bins", "means": "k d"},
     Found: {"centers": "k d"},
 }
 

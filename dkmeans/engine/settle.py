@@ -100,6 +100,8 @@ class Settled:
     Parameters
     ----------
     done : whether the run has ended.
+    means : (k, d) of the rows of each cluster, NaN where it has none; once the run has ended, and
+        unless rows have weights, which can only be numbers of rows.
     labels : of each block, in order, where they were asked for.
     spread : margins of all rows at the pass, if any were kept track of.
     drawn : rows that the pass drew by their share of the inertia, if it was to.
@@ -112,6 +114,7 @@ class Settled:
     labels: tuple[Ints, ...]
     spread: Ints | None
     drawn: Rows | None
+    means: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,7 @@ def settle(partial: Partial, course: Course, rules: Rules, threads: int) -> Sett
         (kept.labels if kept else partial.labels) if rules.labels else (),
         None if kept is None else kept.spread,
         None if partial.drawn is None else partial.drawn.rows,
+        sums.means if done and (rules.counted or not rules.weighted) else None,
     )
 
 
@@ -268,6 +272,12 @@ class Sums:
             return self.counts
         masses = weights_to_floats(self._first.masses + self._masses, self._rules.grid)
         return masses.astype(np.int64)
+
+    @property
+    def means(self) -> Floats:
+        """Mean of the rows of each cluster, (k, d), if weights are but numbers of rows."""
+        sizes, sums = self.sizes, sums_to_floats(self.partial().sums, self.grid)
+        return self.grid.origin + sums / np.where(sizes, sizes, np.nan)[:, None]
 
     def partial(self) -> Partial:
         """The sums as a pass would give them."""
