@@ -25,8 +25,12 @@ from dask.utils import format_time, parse_timedelta
 from dkmeans.errors import ClusterError, DkmeansError
 
 CLUSTER = (None, "dask.distributed", "distributed")  # dask's schedulers that a client stands for
-# configuration of workers that this process starts: memory that is freed serves again
-OWN_WORKERS = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}
+# configuration of workers that this process starts: memory that is freed serves again, and nobody
+# samples what their threads do a hundred times a second
+OWN_WORKERS = {
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
+    "distributed.worker.profile.enabled": False,
+}
 _LOOK = 1.0  # seconds between looks at the cluster while a result is waited for
 _TIMEOUTS = {"no-workers-timeout": "60 s", "scheduler-timeout": "120 s"}
 # evaluated on each worker: a text arrives in any Python, whether or not dkmeans is there
