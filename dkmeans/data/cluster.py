@@ -25,9 +25,10 @@ from dask.utils import format_time, parse_timedelta
 from dkmeans.errors import ClusterError, DkmeansError
 
 CLUSTER = (None, "dask.distributed", "distributed")  # dask's schedulers that a client stands for
-# configuration of workers that this process starts: memory that is freed serves again, and nobody
-# samples what their threads do a hundred times a second
+# configuration of a cluster that this process starts: memory that is freed serves again, and nobody
+# samples what threads do a hundred times a second, or times their event loops fifty times
 OWN_WORKERS = {
+    "distributed.admin.tick.interval": "1s",
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
     "distributed.worker.profile.enabled": False,
 }
