@@ -42,7 +42,7 @@ class Amount:
     chunk_rows: int
     repeats: int
     blocks: int  # whose tasks are counted
-    wide_blocks: int  # of blocks of 64 MiB that nobody writes
+    wide_blocks: int  # of blocks of 32 MiB that nobody writes
 
 
 FULL = Amount(16_000_000, 65_536, 5, 10_000, 100_000)
@@ -176,7 +176,7 @@ def tasks(amount: Amount) -> list[Cost]:
     kinds = {
         "a reader, 4 rows a block": from_reader(Ones(4 * n), sizes, None),
         "a dask array, 4 rows a chunk": from_dask(chunks, None),
-        "a reader, 64 MiB a block": from_reader(Untouched(large * wide), (large,) * wide, None),
+        "a reader, 32 MiB a block": from_reader(Untouched(large * wide), (large,) * wide, None),
     }
     with workers(2) as client, client.as_current():
         cost("warm", kinds["a dask array, 4 rows a chunk"])
