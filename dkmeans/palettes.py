@@ -17,7 +17,7 @@ from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.data.image_source import Image
 from dkmeans.data.source import kernel_view
 from dkmeans.engine import cells as _cells
-from dkmeans.engine import color_spaces, exact
+from dkmeans.engine import color_spaces, exact, progress
 from dkmeans.engine.cells import Cells
 from dkmeans.engine.distinct import (
     Counts,
@@ -245,7 +245,8 @@ def _scaled(distinct: _Colors, search: Search) -> tuple[_Colors, Search]:
     if not search.standardize:
         return distinct, search
     scaler = StandardScaler(memory_limit=search.memory_limit)
-    scaler.fit(distinct.values, sample_weight=distinct.weights)
+    with progress.searching():
+        scaler.fit(distinct.values, sample_weight=distinct.weights)
     points = kernel_view(scaler.transform(distinct.values))
     return replace(distinct, points=points), replace(search, scaler=scaler)
 
@@ -353,24 +354,22 @@ def _fit(distinct: _Colors, k: int, search: Search) -> KMeans:
         if len(means) >= _FEW_CELLS * k:
             start = _best_start(rounded(means, points.dtype), masses, k, search, seeds)
             again = {"init": start.cluster_centers_, "tol": _TOL}
-            return _strict(k, search, **again).fit(points, sample_weight=weights)
+            return _strict(points, weights, k, search, **again)
     return _best_start(points, weights, k, search, seeds)
 
 
 def _best_start(
     points: AnyArray, weights: Floats, k: int, search: Search, seeds: Sequence[int], tol: float = 0
 ) -> KMeans:
-    models = (
-        _strict(k, search, random_state=seed, tol=tol).fit(points, sample_weight=weights)
-        for seed in seeds
-    )
+    models = (_strict(points, weights, k, search, random_state=seed, tol=tol) for seed in seeds)
     return min(models, key=lambda model: model.inertia_)
 
 
-def _strict(k: int, search: Search, **options: Any) -> KMeans:
-    """An estimator that goes on until no center moves."""
+def _strict(points: AnyArray, weights: Floats, k: int, search: Search, **options: Any) -> KMeans:
+    """An estimator that went on until no center moved."""
     given = {"max_iter": _MAX_ITER, "tol": 0, "memory_limit": search.memory_limit} | options
-    return KMeans(k, **given)
+    with progress.searching():
+        return KMeans(k, **given).fit(points, sample_weight=weights)
 
 
 def rounded(colors: Floats, dtype: np.dtype[Any]) -> AnyArray:

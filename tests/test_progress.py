@@ -7,12 +7,14 @@ import re
 import dask.array as da
 import numpy as np
 import pytest
+from photo import written
 
 from dkmeans import Iteration, KMeans, RowSample
 from dkmeans.cli import display as display_module
 from dkmeans.cli.display import Changes, Display
 from dkmeans.data.synthetic import Blobs, write_blobs
 from dkmeans.engine.progress import watched, watching
+from dkmeans.image import quantize
 
 
 class Watcher:
@@ -69,6 +71,18 @@ def test_a_watcher_is_told_of_passes_that_several_iterations_share(residency):
     assert passes[:2] == ["survey", "init verify"]
     assert set(passes[2:]) <= {"init verify", "lloyd"}
     assert len(passes) == model.history_.passes < model.n_iter_
+
+
+@pytest.mark.parametrize("standardize", [False, True])
+def test_the_passes_of_an_image_are_two_and_all_else_is_a_search(tmp_path, standardize):
+    watcher = Watcher()
+    watcher.sample_drawn = lambda sample, n_rows: None  # of each start one
+    with watching(watcher):
+        found = quantize(written(tmp_path, "png"), 8, random_state=0, standardize=standardize)
+        found.write(tmp_path / "few.png")
+    assert watcher.passes[0] == "colors"
+    assert set(watcher.passes[1:-1]) == {"search"}
+    assert watcher.passes[-1] == "write"
 
 
 @pytest.fixture

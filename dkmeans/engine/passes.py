@@ -130,7 +130,7 @@ class Passes:
 
     def run(self, blocks: Blocks, step: Step[P], name: str) -> P:
         """Take one pass: ``step`` on each block, all parts combined."""
-        progress.tell("pass_started", "search" if blocks.counted else name, blocks.count)
+        progress.pass_started("search" if blocks.counted else name, blocks.count)
         began = time.perf_counter()
         with ExitStack() as held:
             if blocks.in_memory or self._reads_itself(blocks):
@@ -162,7 +162,7 @@ class Passes:
         """Read the blocks once into memory, of this process or of the cluster."""
         if isinstance(blocks.X, tuple):
             return blocks
-        progress.tell("pass_started", "read", blocks.count)
+        progress.pass_started("read", blocks.count)
         relay = self.cluster is not None and progress.watched()
         X, retries = loading(blocks, relay)
         arrays = [retries, X] if blocks.weights is None else [retries, X, blocks.weights]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import itertools
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ class Watcher(Protocol):
     """Receives what happens; calls come from any thread."""
 
     def pass_started(self, name: str, blocks: int) -> None:
-        """A pass over ``blocks`` blocks begins."""
+        """A pass over ``blocks`` blocks begins; "read" and "search" are no passes over the data."""
 
     def resumed(self, how: str, passes: int | None) -> None:
         """A fit goes on from a checkpoint, in words, after so many passes; None if after all."""
@@ -36,6 +37,7 @@ class Watcher(Protocol):
 _watchers: dict[int, Watcher] = {}
 _numbers = itertools.count(1)
 _lock = threading.Lock()
+_searching = contextvars.ContextVar("searching", default=False)
 
 
 @contextlib.contextmanager
@@ -60,6 +62,21 @@ def tell(event: str, *args: Any) -> None:
     """Call ``event`` on every watcher."""
     for watcher in tuple(_watchers.values()):
         getattr(watcher, event)(*args)
+
+
+@contextlib.contextmanager
+def searching() -> Iterator[None]:
+    """Call all passes "search" while this lasts: they are over what one over the data found."""
+    token = _searching.set(True)
+    try:
+        yield
+    finally:
+        _searching.reset(token)
+
+
+def pass_started(name: str, blocks: int) -> None:
+    """Report the start of a pass."""
+    tell("pass_started", "search" if _searching.get() else name, blocks)
 
 
 def block_done(rows: int, read_bytes: int, *, relay: bool) -> None:
