@@ -9,11 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dkmeans._typing import AnyArray, Floats, Ints
 from dkmeans.data.threads import in_order
+
+if TYPE_CHECKING:
+    from dkmeans.engine.search_workspace import Workspace
 
 BLOCK = 2048  # rows moved and scaled at once
 SMALL = 2e6  # distances times features up to which wide rows are searched as thoroughly as others
@@ -24,6 +28,7 @@ MANY = 3  # times the rows searched, from which on a search is short beside what
 NARROW = 16  # features up to which columns are copied, to read each at once
 MOST_FOUND = 3
 _SAME = 1e-5  # costs that differ by less than this share are those of one solution
+_ALIKE = 5e-4  # likewise before they are as low as they get
 _SEARCH, _IMPROVE, _SAMPLE = 11, 12, 13  # streams of random numbers
 
 
@@ -139,11 +144,17 @@ def _relative(weights: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Raw:
-    """What one search found, in the units of the tiles."""
+    """Where one search has come, in the units of the tiles."""
 
     cost: float
-    centers: AnyArray  # (k, d) float32
+    work: Workspace
     labels: Ints
+
+    @property
+    def centers(self) -> AnyArray:
+        """(k, d) float32."""
+        lanes = self.work.centers.transpose(0, 2, 1)
+        return lanes.reshape(-1, lanes.shape[2])[: self.work.stats.shape[1]]
 
 
 def search(
@@ -208,18 +219,23 @@ def _search(tiles: Tiles, m: int, k: int, seed: int, of: int, threads: int) -> l
     sizes = (m, k, tiles.shift.shape[0])
     effort = effort_for(*sizes, of)
 
-    def start(number: int) -> Raw:
-        return _explore(tiles, k, None, effort, seed, _SEARCH, number)
-
+    # made one after another: threads would wait for each other's Python longer than that takes
+    works = [_workspace(tiles, k, seed, _SEARCH, at) for at in range(runs_for(*sizes, of))]
     threads = threads if float(m) * k * tiles.shift.shape[0] > RESTARTED else 1
-    return _best(list(in_order(start, runs_for(*sizes, of), threads)))
+    starts = in_order(lambda at: _explored(works[at], effort), len(works), threads)
+    few = _best(list(starts), _ALIKE)
+    return _best(list(in_order(lambda at: _shaken(few[at], effort), len(few), threads)))
 
 
 def _polish(points: AnyArray, weights: Floats, centers: Floats, effort: Effort, seed: int) -> Found:
     """Go on from ``centers``, on all rows."""
     tiles = tiles_of(points, weights)
     given = ((centers - tiles.shift) * tiles.scale).astype(np.float32)
-    raw = _explore(tiles, len(centers), given, effort, seed, _IMPROVE, 1)
+    work = _workspace(tiles, len(centers), seed, _IMPROVE, 1)
+    for j, row in enumerate(given):
+        work.centers[j // 4, :, j % 4] = 0
+        work.centers[j // 4, : len(row), j % 4] = row
+    raw = _shaken(_explored(work, effort, given=True), effort)
     return _found(points, weights, tiles, raw)
 
 
@@ -229,41 +245,46 @@ def improve(points: AnyArray, weights: Floats, centers: Floats, seed: int) -> Fo
     return _polish(points, weights, centers, effort, seed)
 
 
-def _explore(
-    tiles: Tiles, k: int, given: AnyArray | None, effort: Effort, seed: int, *stream: int
-) -> Raw:
-    """Cost, in units of the tiles, and centers (k, d) float32 of one search.
-
-    Before the swaps that take most of its time, the rows are put in the order of their centers:
-    then there are few tiles for which a swap changes anything.
-    """
-    from dkmeans.engine import search_kernels
+def _workspace(tiles: Tiles, k: int, seed: int, *stream: int) -> Workspace:
     from dkmeans.engine.sampling import stream_key
     from dkmeans.engine.search_state_kernels import workspace
 
-    work = workspace(tiles.values, tiles.weights, k, stream_key(seed, *stream))
-    d = tiles.values.shape[1]
-    if given is not None:
-        for j, row in enumerate(given):
-            work.centers[j // 4, :, j % 4] = 0
-            work.centers[j // 4, : len(row), j % 4] = row
-    cost = search_kernels.explore(work, given is not None, effort)
-    labels = work.own.ravel()
-    if k > 1 and effort.shakes > 0:
-        order: Ints | slice = slice(None)
-        if d <= NARROW:  # in wider ones nearly all of the time goes to distances
-            order = np.argsort(labels.astype(np.min_scalar_type(k)), kind="stable")
-            work = work.take(order)
-        cost = search_kernels.shake(work, effort)
-        labels[order] = work.own.ravel()
-    return Raw(cost, work.centers.transpose(0, 2, 1).reshape(-1, d)[:k], labels)
+    return workspace(tiles.values, tiles.weights, k, stream_key(seed, *stream))
 
 
-def _best(found: Sequence[Raw]) -> list[Raw]:
+def _explored(work: Workspace, effort: Effort, *, given: bool = False) -> Raw:
+    """From a seeding, or from centers that are given, to where cheap swaps and Lloyd lead."""
+    from dkmeans.engine import search_kernels
+
+    return Raw(search_kernels.explore(work, given, effort), work, work.own.ravel())
+
+
+def _shaken(raw: Raw, effort: Effort) -> Raw:
+    """From there to where swaps lead that are judged after a local Lloyd.
+
+    They take most of a search's time, so the rows are put in the order of their centers before:
+    then there are few tiles for which a swap changes anything.
+    """
+    from dkmeans.engine import search_kernels
+
+    work, labels = raw.work, raw.labels
+    k, d = work.stats.shape[1], work.tiles.shape[1]
+    if k == 1 or effort.shakes == 0:
+        return raw
+    order: Ints | slice = slice(None)
+    if d <= NARROW:  # in wider ones nearly all of the time goes to distances
+        order = np.argsort(labels.astype(np.min_scalar_type(k)), kind="stable")
+        work = work.take(order)
+    cost = search_kernels.shake(work, effort)
+    labels[order] = work.own.ravel()
+    return Raw(cost, work, labels)
+
+
+def _best(found: Sequence[Raw], same: float = _SAME) -> list[Raw]:
     """The best few, of one solution only the first."""
     kept: list[Raw] = []
     for raw in sorted(found, key=lambda raw: raw.cost):
-        if len(kept) < MOST_FOUND and (not kept or raw.cost > kept[-1].cost * (1 + _SAME)):
+        if len(kept) < MOST_FOUND and (not kept or raw.cost > kept[-1].cost * (1 + same)):
             kept.append(raw)
     return kept
 
