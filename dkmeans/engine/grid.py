@@ -67,8 +67,7 @@ def grid_for(
     near = np.where(away > 0, away, np.inf).min(axis=0)
     typical = np.median(away, axis=0)
     typical = np.where(typical > 0, typical, np.where(np.isfinite(near), near, reach))
-    sizes = zip(typical, middle, strict=True)
-    step = np.array([_power(max(t, np.spacing(abs(m)))) for t, m in sizes])
+    step = _power(np.maximum(typical, np.spacing(np.abs(middle))))
     origin = np.round(middle / step) * step
     bounds = weights[1] * np.maximum(high - origin, origin - low)
     varied = typical > 0
@@ -78,21 +77,21 @@ def grid_for(
     single = short and outliers <= SINGLE_BITS - 26
     levels = 1 if single else min(ROW_LEVELS, 2 + int(outliers / LEVEL_BITS))
     bits = SINGLE_BITS if single else LEVEL_BITS
-    coarsest = np.array([_magic(float(bound), bits) for bound in bounds])
-    return Grid(
-        origin, _finer(coarsest, levels), _finer(_magic(heaviest, LEVEL_BITS), WEIGHT_LEVELS)
-    )
+    of_weights = _magic(np.float64(heaviest), LEVEL_BITS)
+    return Grid(origin, _finer(_magic(bounds, bits), levels), _finer(of_weights, WEIGHT_LEVELS))
 
 
-def _power(value: float) -> float:
-    """The power of two at or below ``value``."""
-    return float(2.0 ** (math.frexp(value)[1] - 1))
+def _power(values: Floats) -> Floats:
+    """The powers of two at or below ``values``."""
+    powers: Floats = np.ldexp(1.0, np.frexp(values)[1] - 1)
+    return powers
 
 
-def _magic(bound: float, bits: int) -> float:
-    """Magic number of the grid that keeps ``bits`` bits of values up to ``bound`` in size."""
-    exponent = math.frexp(bound)[1] if 0 < bound < math.inf else 0
-    return float(1.5 * 2.0 ** min(max(exponent - bits + 52, -800), 1022))
+def _magic(bounds: Any, bits: int) -> Any:
+    """Magic numbers of the grids that keep ``bits`` bits of values up to ``bounds`` in size."""
+    known = (bounds > 0) & (bounds < np.inf)
+    exponents = np.where(known, np.frexp(np.where(known, bounds, 1.0))[1], 0)
+    return np.ldexp(1.5, np.clip(exponents - bits + 52, -800, 1022))
 
 
 def _finer(coarsest: Any, levels: int) -> Floats:

@@ -229,33 +229,45 @@ class SurveyStep:
             tuple(draw.take(slice(0, self.most)) for draw in draws),
             self.most,
             X.dtype,
-            None if self.searched is None else sampled(X, weights, offset, self.searched),
+            None
+            if self.searched is None
+            else sampled(X, weights, offset, self.searched, all_good=positive == n),
         )
 
 
-def sampled(X: AnyArray, weights: Floats, offset: int, spec: SampleSpec) -> Sample:
-    """The rows of a block that may be among those of the smallest keys."""
+def sampled(
+    X: AnyArray, weights: Floats, offset: int, spec: SampleSpec, *, all_good: bool = False
+) -> Sample:
+    """The rows of a block that take part and may be among those of the smallest keys.
+
+    ``all_good`` says that all rows do.
+    """
     from dkmeans.engine import seeding_kernels
 
     keys, rows = np.empty(len(X)), np.empty(len(X), np.int64)
     count = seeding_kernels.below(len(X), offset, spec.stream, spec.limit, keys, rows)
     keys, rows = keys[:count], rows[:count]
     if count <= spec.most:
-        return Sample((_taking_part(X, weights, offset, keys, rows),), spec.most)
+        return Sample((_taking_part(X, weights, offset, keys, rows, all_good),), spec.most)
     order = np.argsort(keys)
     pieces, together = list[Rows](), max(spec.most, _LOOK)
     for start in range(0, count, together):
         at = order[start : start + together]
-        pieces.append(_taking_part(X, weights, offset, keys[at], rows[at]))
+        pieces.append(_taking_part(X, weights, offset, keys[at], rows[at], all_good))
         if sum(len(piece) for piece in pieces) >= spec.most:
             break
     return Sample(tuple(pieces), spec.most)
 
 
-def _taking_part(X: AnyArray, weights: Floats, offset: int, keys: Floats, rows: Ints) -> Rows:
+def _taking_part(
+    X: AnyArray, weights: Floats, offset: int, keys: Floats, rows: Ints, all_good: bool
+) -> Rows:
     """Those of some rows of a block that are finite and have weight, as copies."""
     held = weights[rows] if len(weights) else np.ones(len(rows))
-    values = X if len(rows) == len(X) and (np.diff(rows) > 0).all() else X[rows]
+    whole = len(rows) == len(X) and (np.diff(rows) > 0).all()
+    if all_good:
+        return Rows(keys, rows + offset, X.copy() if whole else X[rows], held)
+    values = X if whole else X[rows]
     good = np.flatnonzero(np.isfinite(values).all(axis=1) & (held > 0))
     return Rows(keys, rows + offset, values, held).take(good)
 
