@@ -115,7 +115,7 @@ class DaskCluster:
 
     def __enter__(self):
         try:
-            self.start_scheduler(namespace=self.namespace)
+            self.start_scheduler("--preload=dkmeans.data.old_spans", namespace=self.namespace)
         except BaseException:
             self.__exit__()
             raise
@@ -137,7 +137,7 @@ class DaskCluster:
         """Start the scheduler, and learn where it listens."""
         self.scheduler = self.start(
             "scheduler", f"--host={self.host}", f"--port={port}", "--no-dashboard",
-            "--preload=dkmeans.data.old_spans", *self.tls, *options, namespace=namespace, **more,
+            *self.tls, *options, namespace=namespace, **more,
         )  # fmt: skip
         self.address = self.scheduler.wait_for(r"Scheduler at:\s+(\S+)")[1]
 
