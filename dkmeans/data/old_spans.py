@@ -1,7 +1,8 @@
 """A scheduler that stays as small as it is: ``dask scheduler --preload dkmeans.data.old_spans``.
 
-The scheduler of ``distributed`` remembers a span, with its task groups, of everything that was ever
-submitted to it (dask/distributed#7977). Here it forgets those that ended a while ago.
+The scheduler of ``distributed`` remembers a span, with its task groups, of everything that was
+ever submitted to it (dask/distributed#7977), and the names of the last 100,000 tasks. Here it
+forgets the spans that ended a while ago, and the names now and then.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from dask.utils import key_split
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 KEPT = 360.0  # seconds: a worker that tells nothing for 300 is taken for lost, and may tell no more
@@ -27,6 +29,7 @@ class ForgetOldSpans(SchedulerPlugin):  # type: ignore[misc]
         if known is None or time.time() < self._next:
             return
         self._next = time.time() + EVERY
+        key_split.cache_clear()  # of keys of which none comes again
         for root in [span for span in known.root_spans if _is_old(span, scheduler)]:
             known.root_spans.remove(root)
             for span in root.traverse_spans():
