@@ -214,8 +214,10 @@ def recluster(candidates: Floats, weights: Floats, drawn: Rows, k: int, seed: in
 
 def in_memory_rows(n_rows: int, n_features: int, threads: int) -> int:
     """Rows of a block in memory: a few blocks a thread, none so small that its overhead counts."""
-    least = max(8192, 2**17 // max(1, n_features))
-    return int(min(2**20, max(least, -(-n_rows // (4 * threads)))))
+    d = max(1, n_features)
+    least = max(2**17 // d, min(2**13, max(2**10, 2**18 // d)))
+    blocks = max(1, min(4 * threads, n_rows // least))
+    return min(2**20, max(1, -(-n_rows // blocks)))
 
 
 def _plus_plus(run: Run, drawn: Rows, k: int, seed: int) -> Program[Floats]:
