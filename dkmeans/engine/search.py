@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +29,7 @@ MANY = 3  # times the rows searched, from which on a search is short beside what
 NARROW = 16  # features up to which columns are copied, to read each at once
 MOST_FOUND = 3
 _SAME = 1e-5  # costs that differ by less than this share are those of one solution
-_ALIKE = 5e-4  # likewise before they are as low as they get
+_ALIKE = 1e-4  # likewise before they are as low as they get
 _SEARCH, _IMPROVE, _SAMPLE = 11, 12, 13  # streams of random numbers
 
 
@@ -219,11 +220,16 @@ def _search(tiles: Tiles, m: int, k: int, seed: int, of: int, threads: int) -> l
     sizes = (m, k, tiles.shift.shape[0])
     effort = effort_for(*sizes, of)
 
-    # made one after another: threads would wait for each other's Python longer than that takes
-    works = [_workspace(tiles, k, seed, _SEARCH, at) for at in range(runs_for(*sizes, of))]
     threads = threads if float(m) * k * tiles.shift.shape[0] > RESTARTED else 1
-    starts = in_order(lambda at: _explored(works[at], effort), len(works), threads)
-    few = _best(list(starts), _ALIKE)
+    runs, starts, few = runs_for(*sizes, of), list[Raw](), list[Raw]()
+    while len(starts) < runs and len(few) == len(starts):  # until two come to the same
+        numbers = range(len(starts), min(len(starts) + 2, runs))
+        # made one after another: threads would wait for each other's Python longer than that takes
+        works = [_workspace(tiles, k, seed, _SEARCH, number) for number in numbers]
+        starts += in_order(partial(_explored_of, works, effort), len(works), threads)
+        few = _best(starts, _ALIKE, runs)
+    if len(few) < len(starts):  # likely the best already
+        effort = replace(effort, shake_patience=effort.shake_patience // 2)
     return _best(list(in_order(lambda at: _shaken(few[at], effort), len(few), threads)))
 
 
@@ -259,6 +265,10 @@ def _explored(work: Workspace, effort: Effort, *, given: bool = False) -> Raw:
     return Raw(search_kernels.explore(work, given, effort), work, work.own.ravel())
 
 
+def _explored_of(works: Sequence[Workspace], effort: Effort, at: int) -> Raw:
+    return _explored(works[at], effort)
+
+
 def _shaken(raw: Raw, effort: Effort) -> Raw:
     """From there to where swaps lead that are judged after a local Lloyd.
 
@@ -280,11 +290,11 @@ def _shaken(raw: Raw, effort: Effort) -> Raw:
     return Raw(cost, work, labels)
 
 
-def _best(found: Sequence[Raw], same: float = _SAME) -> list[Raw]:
+def _best(found: Sequence[Raw], same: float = _SAME, most: int = MOST_FOUND) -> list[Raw]:
     """The best few, of one solution only the first."""
     kept: list[Raw] = []
     for raw in sorted(found, key=lambda raw: raw.cost):
-        if len(kept) < MOST_FOUND and (not kept or raw.cost > kept[-1].cost * (1 + same)):
+        if len(kept) < most and (not kept or raw.cost > kept[-1].cost * (1 + same)):
             kept.append(raw)
     return kept
 
