@@ -97,6 +97,8 @@ def fit_together(
     most = max(s.seeding.n_clusters for s in fits)
     first = _survey(passes, blocks, fits, most, distinct_rows)
     ((survey, distinct),) = run_together(passes, blocks, [first], log)
+    if survey.searched is not None:
+        survey = replace(survey, searched=survey.searched.joined())
     for settings in fits:
         check_survey(survey, settings.seeding.n_clusters, settings.nan_policy, settings.names)
     sample = _sample_of(survey, fits[0], blocks.n_features)

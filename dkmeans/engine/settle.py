@@ -100,11 +100,11 @@ class Settled:
     Parameters
     ----------
     done : whether the run has ended.
-    means : (k, d) of the rows of each cluster, NaN where it has none; once the run has ended, and
-        unless rows have weights, which can only be numbers of rows.
     labels : of each block, in order, where they were asked for.
     spread : margins of all rows at the pass, if any were kept track of.
     drawn : rows that the pass drew by their share of the inertia, if it was to.
+    means : (k, d) of the rows of each cluster, NaN where it has none, once the run has ended; None
+        where rows have weights that are not but numbers of rows.
     """
 
     course: Course

@@ -90,13 +90,13 @@ class Sample:
             pieces = (merge_rows(pieces, most),)
         return Sample(pieces, most)
 
-    @cached_property
-    def _joined(self) -> Rows:
-        return join_rows(self.pieces)
+    def joined(self) -> Sample:
+        """The same in one piece."""
+        return Sample((join_rows(self.pieces),), self.most)
 
     def rows(self, spec: SampleSpec) -> Rows:
         """The rows of a sample that is part of this one, in the order of the data."""
-        rows = self._joined
+        rows = join_rows(self.pieces)
         chosen = np.flatnonzero(rows.keys < spec.limit)
         if len(chosen) > spec.most:
             chosen = chosen[least_keys(rows.keys[chosen], rows.index[chosen], spec.most)]
